@@ -1,0 +1,28 @@
+"""The contract of an advantage: groups of scores in, one number per completion out."""
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mapo.types import Phase, Scores
+
+
+class Advantage(ABC):
+    """How much better a completion is than the rest of its group.
+
+    An implementation is a frozen dataclass whose fields are plain numbers, so that YAML and checkpoints can hold it. It
+    is pure: the same scores and phase give the same advantages, on any number of ranks and in any order of groups.
+    """
+
+    @abstractmethod
+    def __call__(self, scores: Scores, phase: Phase) -> Float[Tensor, "B G"]:
+        """Return dimensionless advantages.
+
+        Args:
+            scores: This rank's groups; a row is a group.
+            phase: Numbers of the whole batch, over all ranks.
+
+        Returns:
+            float32 advantages, 0 where a completion is not valid or its group has no signal.
+        """

@@ -1,0 +1,38 @@
+"""The contract of a rollout engine: prompts in, groups of completions out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from mapo.policies.model import PolicyModel
+from mapo.types import EncodedPrompt, Rollouts, Sampling
+
+
+class RolloutEngine(ABC):
+    """Samples groups of completions from a policy.
+
+    An implementation is a light recipe (plain fields); what it needs at run time it builds on first use.
+    """
+
+    @abstractmethod
+    def generate(
+        self,
+        policy: PolicyModel,
+        prompts: Sequence[EncodedPrompt],
+        *,
+        group_size: int,
+        sampling: Sampling,
+        streams: Sequence[int],
+    ) -> Rollouts:
+        """Return ``group_size`` completions of every prompt, in the prompts' order.
+
+        Args:
+            policy: Sampled in eval mode without gradients; its mode is restored afterwards.
+            prompts: B prompts.
+            group_size: G completions per prompt.
+            sampling: Temperature, top-p, top-k, length limit; the policy's banned ids are never sampled.
+            streams: One 64-bit key per prompt (``mapo.functional.noise.stream_key``). The noise of a token is a hash of
+                its prompt's key, the completion's index and the token's position, so the layout of a batch changes nothing.
+        """
+
+    def close(self) -> None:
+        """Release processes and memory; called once when a run ends."""
