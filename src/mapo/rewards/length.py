@@ -1,0 +1,64 @@
+"""Credit for staying short of the length limit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+from mapo.rewards.base import Reward
+from mapo.types import Completion
+
+
+@dataclass(frozen=True)
+class LengthCredit(Reward):
+    """1 up to ``limit - buffer`` tokens, falling linearly to 0 at ``limit``.
+
+    Source: the soft overlong punishment of DAPO, section 3.4 (https://arxiv.org/abs/2503.14476), plus 1: written as earned
+    credit, since rewards lie in [0, 1] here.
+
+    Raises:
+        ValueError: When ``limit`` is below 1 or ``buffer`` lies outside [0, limit].
+    """
+
+    limit: int
+    """Tokens from which on no credit is left; usually max_completion_tokens (DAPO: 20480)."""
+    buffer: int
+    """Tokens over which the credit falls from 1 to 0 (DAPO: 4096); 0 cuts it off behind the limit."""
+    weight: float
+    """Share of this component in the total reward."""
+    required_for_success: bool = False
+    """A completion succeeds only if this component is fully earned."""
+    is_accuracy: bool = False
+    """Whether this component is the accuracy of the metrics."""
+
+    def __post_init__(self) -> None:
+        if self.limit < 1:
+            raise ValueError(f"limit must be >= 1 token, got {self.limit}")
+        if not 0 <= self.buffer <= self.limit:
+            raise ValueError(f"buffer must lie in [0, limit] = [0, {self.limit}] tokens, got {self.buffer}")
+
+    @override
+    def __call__(self, completions: Sequence[Completion]) -> list[float | None]:
+        return [length_credit(len(c.token_ids), limit=self.limit, buffer=self.buffer) for c in completions]
+
+
+def length_credit(length: int, *, limit: int, buffer: int) -> float:
+    """Return the credit of a completion's length.
+
+    c = 1 for n ≤ L - b, (L - n) / b in between, 0 for n ≥ L.
+
+    Args:
+        length: n, tokens of the completion, the end-of-sequence token included.
+        limit: L, in tokens.
+        buffer: b, in tokens; with 0 the credit is 1 up to and at the limit.
+
+    Returns:
+        Credit in [0, 1].
+
+    Example:
+        >>> [length_credit(n, limit=100, buffer=20) for n in (80, 90, 100)]
+        [1.0, 0.5, 0.0]
+    """
+    if length <= limit - buffer:
+        return 1.0
+    return max(0.0, (limit - length) / buffer) if buffer else 0.0
