@@ -13,8 +13,8 @@ from mapo.types import Completion
 class LengthCredit(Reward):
     """1 up to ``limit - buffer`` tokens, falling linearly to 0 at ``limit``.
 
-    Source: the soft overlong punishment of DAPO, section 3.4 (https://arxiv.org/abs/2503.14476), plus 1: written as earned
-    credit, since rewards lie in [0, 1] here.
+    Source: the soft overlong punishment of DAPO, section 3.4 (https://arxiv.org/abs/2503.14476), plus 1: written as
+    earned credit, since rewards lie in [0, 1] here.
 
     Raises:
         ValueError: When ``limit`` is below 1 or ``buffer`` lies outside [0, limit].
