@@ -1,22 +1,58 @@
-"""The loaded policy: a Hugging Face model that scores completions. (Contract; the body is being written.)"""
+"""The loaded policy: a Hugging Face model that scores completions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from mapo.functional.logprobs import tiled_logprobs
+from mapo.policies.batching import collate, prompt_positions
 from mapo.policies.renderer import Renderer
 from mapo.types import EncodedPrompt, TokenScores
 
 
 class PolicyModel(nn.Module):
-    """A Hugging Face model with its renderer, and with LoRA or a frozen reference where asked."""
+    """A Hugging Face model with its renderer, and with LoRA or a frozen reference where asked.
 
-    model: Any  # the Hugging Face model, wrapped by peft when LoRA is on
+    ``score`` and ``next_logits`` are the only ways to the weights, and both belong to this module: sharding
+    (``register_fsdp_forward_method``) and wrappers need an entry at the root.
+
+    Attributes:
+        model: The Hugging Face model, wrapped by peft when LoRA is on.
+        renderer: Its tokenizer and processor.
+    """
+
+    model: Any
     renderer: Renderer
+
+    def __init__(self, model: Any, renderer: Renderer, *, reference: Any = None) -> None:
+        super().__init__()
+        self.model = model
+        self.renderer = renderer
+        # In a tuple, so that it is no submodule: neither checkpoints nor optimizers nor wrappers see the reference.
+        self._reference = (reference,)
+        self._acting: Any = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def reference(self) -> Any:
+        """The frozen copy that ``as_reference`` uses, for strategies that shard it; None with LoRA or without one."""
+        return self._reference[0]
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that an optimizer should have."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def forward(self, *args: Any, **kwargs: Any) -> TokenScores:
+        """Return ``score``: for strategies whose wrappers must be called."""
+        return self.score(*args, **kwargs)
 
     def score(
         self,
@@ -26,11 +62,128 @@ class PolicyModel(nn.Module):
         temperature: float,
         entropy: bool = False,
     ) -> TokenScores:
-        """Return the log-probs of N completions, row i continuing prompt i, with gradient where grad mode is on."""
-        raise NotImplementedError
+        """Return the log-probs of N completions, row i continuing prompt i, with gradient where grad mode is on.
+
+        Args:
+            prompts: N prompts; the same object may come in many rows.
+            token_ids: N completions as sampled; an empty one gives a row of zeros.
+            temperature: T > 0 of the law; a greedy rollout records 1.
+            entropy: Also return the entropy.
+
+        Raises:
+            ValueError: A completion holds a banned token, or the temperature is not positive.
+        """
+        token_ids = [ids.to(self.device, torch.int64) for ids in token_ids]
+        self._check(prompts, token_ids)
+        hidden, targets = self._completion_states(prompts, token_ids), torch.cat(token_ids)
+        logprobs, entropies = tiled_logprobs(
+            hidden, self._head(), targets, temperature=temperature, banned=self._banned(), entropy=entropy
+        )
+        mask = _ragged_mask([len(ids) for ids in token_ids], hidden.device)
+        return TokenScores(_scatter(logprobs, mask), None if entropies is None else _scatter(entropies, mask))
+
+    def next_logits(self, batch: dict[str, Tensor], cache: Any = None) -> tuple[Float[Tensor, "N V"], Any]:
+        """Return the raw logits after each row's last token, and the key-value cache that holds the rows.
+
+        Args:
+            batch: Keyword arguments of the model; rows end at the last column.
+            cache: What the previous call returned; None starts one.
+        """
+        output = self._network()(**batch, past_key_values=cache, use_cache=True)
+        return self._head()(output.last_hidden_state[:, -1]), output.past_key_values
+
+    def positions(self, prompts: Sequence[EncodedPrompt]) -> list[Int[Tensor, "A P"]]:
+        """Return the rotary positions of each prompt's tokens."""
+        return prompt_positions(self._network(), prompts)
 
     @contextmanager
     def as_reference(self) -> Iterator[None]:
-        """Within this context ``score`` is that of the frozen reference."""
-        raise NotImplementedError
-        yield
+        """Within this context ``score`` is that of the frozen reference, without gradient.
+
+        Raises:
+            ValueError: The policy was loaded with ``reference=False``.
+        """
+        if self.reference is not None:
+            self._acting = self.reference
+            try:
+                with torch.no_grad():
+                    yield
+            finally:
+                self._acting = None
+        elif hasattr(self.model, "disable_adapter"):
+            with torch.no_grad(), self.model.disable_adapter():
+                yield
+        else:
+            raise ValueError("this policy has no reference: load it with reference=True, or with LoRA")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PolicyModel":
+        # The reference is no submodule, so it has to be told of every move to another device or type.
+        if self.reference is not None:
+            self.reference._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def _causal_lm(self) -> Any:
+        acting = self.model if self._acting is None else self._acting
+        return acting.get_base_model() if hasattr(acting, "get_base_model") else acting
+
+    def _network(self) -> Any:
+        return self._causal_lm().base_model
+
+    def _head(self) -> Callable[[Tensor], Tensor]:
+        model = self._causal_lm()
+        return _with_scaling(model.get_output_embeddings(), model.config.get_text_config())
+
+    def _banned(self) -> Int[Tensor, " K"]:
+        return torch.tensor(self.renderer.banned_ids, dtype=torch.int64, device=self.device)
+
+    def _completion_states(
+        self, prompts: Sequence[EncodedPrompt], token_ids: Sequence[Int[Tensor, " T"]]
+    ) -> Float[Tensor, "M H"]:
+        batch = collate(
+            prompts,
+            token_ids,
+            self.positions(prompts),
+            pad_id=self.renderer.pad_id,
+            side="right",
+            device=self.device,
+        )
+        hidden = self._network()(**batch, use_cache=False).last_hidden_state
+        spans = [(len(p.input_ids) - 1, len(ids)) for p, ids in zip(prompts, token_ids, strict=True)]
+        # A token is predicted by the state one place before it.
+        return torch.cat([row[start : start + length] for row, (start, length) in zip(hidden, spans, strict=True)])
+
+    def _check(self, prompts: Sequence[EncodedPrompt], token_ids: Sequence[Int[Tensor, " T"]]) -> None:
+        if len(prompts) != len(token_ids) or not prompts:
+            raise ValueError(f"score needs one prompt per completion, got {len(prompts)} and {len(token_ids)}")
+        banned = torch.tensor(self.renderer.banned_ids)
+        for prompt, ids in zip(prompts, token_ids, strict=True):
+            found = ids[torch.isin(ids.cpu(), banned).to(ids.device)]
+            if len(found):
+                name = self.renderer.tokenizer.convert_ids_to_tokens(int(found[0]))
+                raise ValueError(
+                    f"a completion of sample {prompt.prompt.sample_id!r} holds the banned token {int(found[0])} "
+                    f"({name}); placeholder, vision and role tokens have probability 0 and cannot be scored"
+                )
+
+
+def _with_scaling(head: Any, config: Any) -> Callable[[Tensor], Tensor]:
+    """Return the head with what some architectures do to its logits in their own forward."""
+    cap = getattr(config, "final_logit_softcapping", None)  # Gemma
+    scale = getattr(config, "logit_scale", None) or 1.0  # Cohere
+    scale = scale / (getattr(config, "logits_scaling", None) or 1.0)  # Granite
+    if cap is None and scale == 1.0:
+        return head
+
+    def scaled(hidden: Tensor) -> Tensor:
+        logits = head(hidden) * scale
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    return scaled
+
+
+def _ragged_mask(lengths: Sequence[int], device: torch.device) -> Bool[Tensor, "N T"]:
+    return torch.arange(max(lengths), device=device) < torch.tensor(lengths, device=device)[:, None]
+
+
+def _scatter(values: Float[Tensor, " M"], mask: Bool[Tensor, "N T"]) -> Float[Tensor, "N T"]:
+    return values.new_zeros(mask.shape).masked_scatter(mask, values)

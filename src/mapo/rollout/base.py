@@ -31,7 +31,8 @@ class RolloutEngine(ABC):
             group_size: G completions per prompt.
             sampling: Temperature, top-p, top-k, length limit; the policy's banned ids are never sampled.
             streams: One 64-bit key per prompt (``mapo.functional.noise.stream_key``). The noise of a token is a hash of
-                its prompt's key, the completion's index and the token's position, so the layout of a batch changes nothing.
+                its prompt's key, the completion's index and the token's position, so the layout of a batch changes
+                nothing.
         """
 
     def close(self) -> None:
