@@ -25,8 +25,9 @@ class PromptDataModule(LightningDataModule, ABC):
     Attributes:
         train_set: Usable rows to train on, over-long ones included until ``drop_training_rows``.
         eval_sets: Usable rows of every evaluation set by name: this benchmark's first, then those out of domain.
-        bad_rows: Under ``on_bad_row="skip"``, by name of the evaluation set: the reason against each row that could not
-            be used, by sample id. They count as wrong: figures divide by ``len(eval_sets[name]) + len(bad_rows[name])``.
+        bad_rows: Under ``on_bad_row="skip"``, by name of the evaluation set: what is wrong with each row that could
+            not be used, by sample id. They count as wrong: figures divide by
+            ``len(eval_sets[name]) + len(bad_rows[name])``.
     """
 
     def __init__(
