@@ -1,0 +1,61 @@
+"""Completions of a phase or an evaluated batch as plain rows, one per completion."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from mapo.modules.records import EvaluationRecord, PhaseRecord
+from mapo.types import Rollouts, Scores
+
+
+def phase_rows(record: PhaseRecord, *, epoch: int) -> list[dict[str, Any]]:
+    """Return the completions of a rollout phase with their scores and advantages.
+
+    Args:
+        record: The phase.
+        epoch: Passes over the data finished before it.
+    """
+    advantages = record.advantages.flatten().tolist()
+    rows = _completion_rows(record.rollouts, record.scores)
+    return [
+        {"phase": record.index, "epoch": epoch, **row, "advantage": _number(advantage)}
+        for row, advantage in zip(rows, advantages, strict=True)
+    ]
+
+
+def evaluation_rows(record: EvaluationRecord, *, phase: int) -> list[dict[str, Any]]:
+    """Return the completions of an evaluated batch with their scores.
+
+    Args:
+        record: The batch.
+        phase: Rollout phases finished before it.
+    """
+    place = {"stage": record.stage, "set": record.set_name, "mode": record.mode, "phase": phase}
+    answers = [completion.prompt.answer for group in record.rollouts.completions for completion in group]
+    rows = _completion_rows(record.rollouts, record.scores)
+    return [{**place, **row, "answer": answer} for row, answer in zip(rows, answers, strict=True)]
+
+
+def _completion_rows(rollouts: Rollouts, scores: Scores) -> Iterator[dict[str, Any]]:
+    rewards, success = scores.rewards.tolist(), scores.success.tolist()
+    accuracy, valid = scores.accuracy.tolist(), scores.valid.tolist()
+    components = {name: values.tolist() for name, values in scores.components.items()}
+    for b, group in enumerate(rollouts.completions):
+        for g, completion in enumerate(group):
+            yield {
+                "sample_id": completion.prompt.sample_id,
+                "index": g,
+                "text": completion.prefill + completion.text,
+                "num_tokens": len(completion.token_ids),
+                "truncated": completion.truncated,
+                "reward": _number(rewards[b][g]),
+                "components": {name: _number(values[b][g]) for name, values in components.items()},
+                "success": bool(success[b][g]),
+                "accuracy": _number(accuracy[b][g]),
+                "valid": bool(valid[b][g]),
+            }
+
+
+def _number(value: float) -> float | None:
+    """Return a float32 without its noise digits; None for what JSON has no word for."""
+    return round(value, 6) if math.isfinite(value) else None
