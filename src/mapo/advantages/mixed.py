@@ -1,0 +1,132 @@
+"""MAPO's advantage: z-score and percent deviation, mixed by the certainty of the group."""
+
+import warnings
+from dataclasses import dataclass
+from functools import cache
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+from typing_extensions import override
+
+from mapo.advantages.base import Advantage
+from mapo.advantages.groups import check_divisor, check_matches, checked_groups
+from mapo.advantages.percent_deviation import percent_deviation
+from mapo.advantages.z_score import z_score
+from mapo.functional.certainty import certainty, success_rate
+from mapo.types import Phase, Scores
+
+SMALLEST_TELLING_GROUP = 6
+
+
+def mixed_advantages(
+    rewards: Float[Tensor, "B G"],
+    success: Bool[Tensor, "B G"],
+    *,
+    valid: Bool[Tensor, "B G"] | None = None,
+    ddof: int = 0,
+    eps: float = 1e-6,
+    unbiased: bool = False,
+    prior_successes: float = 0.0,
+    prior_failures: float = 0.0,
+    max_advantage: float | None = None,
+) -> Float[Tensor, "B G"]:
+    """Return MAPO's advantages: percent deviation where the outcome is certain, z-score where it is open.
+
+    A = (1 - λ) · (r - μ) / (σ + ε) + λ · (r - μ) / (μ + ε), with λ = 1 - 4p(1 - p) and p the group's success rate.
+
+    Source: MAPO, eq. 6 and Algorithm 1 (https://arxiv.org/abs/2509.18849); its Figure 3 prints the two weights swapped.
+    Deviations: p counts ``success`` as the rewards state it, not totals that equal 1; the last four arguments are this
+    package's and off by default. Never normalise the result over a batch or a group: it is affine in r inside a group,
+    so a z-score of it is GRPO again.
+
+    Args:
+        rewards: One reward per completion in [0, 1]; a row is a prompt, a column one of its completions.
+        success: True where every required reward component is fully earned.
+        valid: Completions that could be scored; all statistics are theirs alone. All of them when None.
+        ddof: 0 for the population's deviation (the paper), 1 for the sample's (the published code).
+        eps: Added to the deviation and to the mean, in units of reward.
+        unbiased: Take the certainty that is right on average for p counted from few completions.
+        prior_successes: Successes added to those counted in p.
+        prior_failures: Failures added to those counted in p.
+        max_advantage: Clamp to ± this. A group whose only reward is one format credit reaches G - 1 without it, more
+            than a right answer gets in an easier group; a clamped row no longer sums to 0.
+
+    Returns:
+        Dimensionless advantages that sum to 0 over the valid completions of every row unless clamped; 0 where invalid.
+        A row of equal rewards, or of fewer than 2 valid ones, gives zeros.
+
+    Raises:
+        ValueError: A reward outside [0, 1], fewer than 2 completions per group, shapes that differ, or a bad number.
+
+    Example:
+        >>> import torch
+        >>> mixed_advantages(torch.tensor([[0.9, 1.0, 1.0, 1.0]]), torch.tensor([[False, True, True, True]]))
+        tensor([[-1.3182, 0.4394, 0.4394, 0.4394]])
+    """
+    _check(unbiased=unbiased, priors=(prior_successes, prior_failures), max_advantage=max_advantage)
+    rewards, valid = checked_groups(rewards, valid)
+    check_matches(success, rewards, name="success")
+    rate = success_rate(success, valid=valid, prior_successes=prior_successes, prior_failures=prior_failures)
+    weight = certainty(rate, num_valid=valid.sum(dim=1) if unbiased else None).unsqueeze(1)
+    advantages = (1 - weight) * z_score(rewards, valid=valid, ddof=ddof, eps=eps)
+    advantages = advantages + weight * percent_deviation(rewards, valid=valid, eps=eps)
+    return advantages if max_advantage is None else advantages.clamp(-max_advantage, max_advantage)
+
+
+@dataclass(frozen=True)
+class MixedAdvantage(Advantage):
+    """MAPO: z-score and percent deviation, mixed by the certainty of the group; the defaults are the paper's."""
+
+    ddof: int = 0
+    """0 for the population's deviation (the paper), 1 for the sample's (the published code)."""
+    eps: float = 1e-6
+    """Added to the deviation and to the mean, in units of reward."""
+    unbiased: bool = False
+    """Use 1 - 4p(1 - p) n / (n - 1), the certainty that is right on average; for small groups."""
+    prior_successes: float = 0.0
+    """Successes added to those counted in the success rate, >= 0; 1 and 1 pull it towards 1/2."""
+    prior_failures: float = 0.0
+    """Failures added to those counted in the success rate, >= 0."""
+    max_advantage: float | None = None
+    """Clamp advantages to plus or minus this, > 0; off when null."""
+
+    def __post_init__(self) -> None:
+        check_divisor(ddof=self.ddof, eps=self.eps)
+        priors = (self.prior_successes, self.prior_failures)
+        _check(unbiased=self.unbiased, priors=priors, max_advantage=self.max_advantage)
+
+    @override
+    def __call__(self, scores: Scores, phase: Phase) -> Float[Tensor, "B G"]:
+        _warn_of_small_groups(scores.rewards.shape[1])
+        return mixed_advantages(
+            scores.rewards,
+            scores.success,
+            valid=scores.valid,
+            ddof=self.ddof,
+            eps=self.eps,
+            unbiased=self.unbiased,
+            prior_successes=self.prior_successes,
+            prior_failures=self.prior_failures,
+            max_advantage=self.max_advantage,
+        )
+
+
+def _check(*, unbiased: bool, priors: tuple[float, float], max_advantage: float | None) -> None:
+    for name, value in zip(("prior_successes", "prior_failures"), priors, strict=True):
+        if not value >= 0:
+            raise ValueError(f"{name} must be >= 0, got {value}; it counts completions imagined beforehand")
+    if unbiased and any(priors):
+        raise ValueError(f"unbiased and a success prior {priors} correct the same certainty twice; choose one of them")
+    if max_advantage is not None and not max_advantage > 0:
+        raise ValueError(f"max_advantage must be > 0, got {max_advantage}; leave the cap out with null")
+
+
+@cache  # once per process and size, not once per phase
+def _warn_of_small_groups(group_size: int) -> None:
+    if group_size < SMALLEST_TELLING_GROUP:
+        warnings.warn(
+            f"MixedAdvantage with group_size = {group_size}: a success rate counted from so few completions gives "
+            "a coarse certainty that is too high on average (with 2, MAPO is GRPO). "
+            "Prefer group_size >= 6, or unbiased=True.",
+            stacklevel=3,
+        )
