@@ -28,7 +28,7 @@ def clipped_surrogate(
     with ρ = exp(logprobs - old_logprobs) and the log-ratio clamped to ±20.
 
     Source: PPO, eq. 7 (https://arxiv.org/abs/1707.06347); two bounds: DAPO, eq. 8 (https://arxiv.org/abs/2503.14476);
-    dual clip: Ye et al., eq. 5 (https://arxiv.org/abs/1912.09729).
+    dual clip: Ye et al. (https://arxiv.org/abs/1912.09729).
 
     Args:
         logprobs: Of the current policy, in nats.
