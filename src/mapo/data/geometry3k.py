@@ -1,0 +1,102 @@
+"""Geometry3K: plane geometry problems with a diagram, answered by a value."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from mapo.data.base import PromptDataModule
+from mapo.data.rows import LazyPrompts, RowError
+from mapo.data.source import load_rows, local_images, text
+from mapo.types import Prompt
+
+
+class Geometry3K(PromptDataModule):
+    r"""Geometry3K of Lu et al. 2021 (https://arxiv.org/abs/2105.04165), MIT licence; 2,101 / 300 / 601 rows.
+
+    Two sources hold the same problems. The Hub id ``hiyouga/geometry3k``, read by ``datasets``, has the splits train,
+    validation and test: ``{"images": [<picture>], "problem": "<image>Find $x$.", "answer": "5 \\sqrt { 2 }"}``. And the official
+    layout, one folder per split (train, val, test) with ``<id>/data.json`` and ``<id>/img_diagram.png``: there the
+    question is ``annotat_text`` (mathematics in LaTeX) and the answer the value of the right choice, as on the Hub; the
+    letter, the choices and the problem types are kept as metadata.
+    """
+
+    def __init__(
+        self,
+        path: str = "hiyouga/geometry3k",
+        *,
+        train_split: str = "train",
+        eval_splits: Sequence[str] = ("test",),
+        **kwargs: Any,
+    ) -> None:
+        """Name the source.
+
+        Args:
+            path: Hub id, ``save_to_disk`` folder, folder of parquet or jsonl files, or a folder in the official layout.
+            train_split: Split to train on.
+            eval_splits: Splits to evaluate; each is a set called ``geometry3k_<split>``.
+            **kwargs: Those of ``PromptDataModule``.
+        """
+        super().__init__(**kwargs)
+        self.path = path
+        self.train_split = train_split
+        self.eval_splits = tuple(eval_splits)
+
+    @override
+    def train_prompts(self) -> Sequence[Prompt]:
+        return self._read(self.train_split)
+
+    @override
+    def eval_prompts(self) -> Mapping[str, Sequence[Prompt]]:
+        return {f"geometry3k_{split}": self._read(split) for split in self.eval_splits}
+
+    def _read(self, split: str) -> Sequence[Prompt]:
+        official = _official_splits(Path(self.path))
+        if official:
+            if split not in official:
+                raise ValueError(f"{self.path!r} has no split {split!r}; its splits are {', '.join(official)}")
+            return LazyPrompts(official[split], lambda _, folder: self._official_prompt(split, folder))
+        rows = load_rows(self.path, split, columns=("images", "problem", "answer"))
+        return LazyPrompts(rows, lambda index, row: self._hub_prompt(f"{split}-{index}", row))
+
+    def _hub_prompt(self, sample_id: str, row: Mapping[str, Any]) -> Prompt:
+        images = local_images(self.path, row["images"] or ())
+        if not images:
+            raise RowError(sample_id, "it has no picture")
+        return self.prompt(sample_id, text(row["problem"]), text(row["answer"]), images=images)
+
+    def _official_prompt(self, split: str, folder: Path) -> Prompt:
+        sample_id, image = f"{split}-{folder.name}", folder / "img_diagram.png"
+        try:
+            row = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RowError(sample_id, f"{folder / 'data.json'} is no JSON: {error}") from error
+        if not image.is_file():
+            raise RowError(sample_id, f"its diagram {image} is missing; unpack the pictures beside data.json")
+        letter, choices = text(row.get("answer")).strip(), row.get("choices") or []
+        if letter not in "ABCDEFGH"[: len(choices)] or len(letter) != 1:
+            raise RowError(sample_id, f"its answer {letter!r} is not the letter of one of its {len(choices)} choices")
+        return self.prompt(
+            sample_id,
+            text(row.get("annotat_text")) or text(row.get("problem_text")),
+            text(choices["ABCDEFGH".index(letter)]),
+            images=[str(image)],
+            letter=letter,
+            choices=choices,
+            graph_types=row.get("problem_type_graph"),
+            goal_types=row.get("problem_type_goal"),
+        )
+
+
+def _official_splits(root: Path) -> dict[str, list[Path]]:
+    """Return the problem folders of every split in numeric order; the root may be one split's own folder."""
+    roots = [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
+    found = {folder.name: _problems(folder) for folder in [*sorted(roots), root]}
+    return {name: problems for name, problems in found.items() if problems}
+
+
+def _problems(folder: Path) -> list[Path]:
+    problems = [path.parent for path in folder.glob("*/data.json")]
+    return sorted(problems, key=lambda path: (len(path.name), path.name))
