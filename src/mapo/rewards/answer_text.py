@@ -13,8 +13,8 @@ _REWRITES = (
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"\\(?:left|right)(?![a-zA-Z])\s*\.?"), ""),
     (re.compile(r"(?<=\d)\s*(?:\\[,!]|\{,\})\s*(?=\d{3}(?!\d))"), ","),  # one of the ways to set 10,000
-    (re.compile(r"\\[!]|\\(?:displaystyle|limits)(?![a-zA-Z])"), ""),
-    (re.compile(r"\\[,;: ]|\\q?quad(?![a-zA-Z])|~"), " "),
+    (re.compile(r"(?<!\\)\\!|\\(?:displaystyle|limits)(?![a-zA-Z])"), ""),
+    (re.compile(r"(?<!\\)\\[,;: ]|\\q?quad(?![a-zA-Z])|~"), " "),  # not the line break of a matrix
     (re.compile(r"\s*\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\(?:circ|degree)(?![a-zA-Z]))|\\degree(?![a-zA-Z])"), "°"),
     (re.compile(r"\\?\$"), ""),
     (re.compile(r"\\%"), "%"),
@@ -23,7 +23,7 @@ _REWRITES = (
 )
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf)?|math(?:bf|it|rm|sf)|mbox|operatorname)\s*\{([^{}]*)\}")
 _SPACE = re.compile(r"(?<!\d) | (?!\d)")
-_ONE_CHARACTER_GROUP = re.compile(r"\{ ?(\w) ?\}")
+_ONE_CHARACTER_GROUP = re.compile(r"\{(\w)\}")
 
 
 def clean(text: str) -> str:
@@ -71,5 +71,5 @@ def key(text: str) -> str:
         (True, False)
     """
     text = " ".join(unwrap(clean(text)).split()).removesuffix(".")
-    text = _SPACE.sub("", _ONE_CHARACTER_GROUP.sub(r"\1", text))
+    text = _ONE_CHARACTER_GROUP.sub(r"\1", _SPACE.sub("", text))
     return text if "\\" in text else text.casefold()

@@ -1,0 +1,83 @@
+r"""The worker process of ``mapo.rewards.verifier``: reads pairs, writes verdicts, one JSON value per line.
+
+Run as a script, so that it imports math-verify and nothing else. It writes "ready" once it can judge, then "right",
+"wrong", "gold" (the gold answer cannot be read) or "error" for every pair, in order, and ends with its input.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+from functools import lru_cache
+from typing import Any
+
+Parsed = list[Any]
+
+
+def main(seconds: float, memory_mb: int) -> None:
+    """Judge pairs from stdin until it ends.
+
+    Args:
+        seconds: After which the kernel ends this process if one pair is still being judged. The parent's own deadline
+            comes first; this one is for an orphan, which a computation inside C code would keep alive otherwise.
+        memory_mb: Address space of this process, in MiB.
+    """
+    _limit_memory(memory_mb)
+    logging.disable()
+    verdicts = os.fdopen(os.dup(1), "w")
+    _judge(r"\frac{1}{2}", "0.5")  # the first parse builds grammars and patterns; errors up to here reach the terminal
+    _silence()
+    _send(verdicts, "ready")
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for line in sys.stdin:
+        gold, answer = json.loads(line)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        verdict = _judge(gold, answer)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _send(verdicts, verdict)
+
+
+def _judge(gold: str, answer: str) -> str:
+    from math_verify import verify
+
+    try:
+        golds = _parse(gold)
+        if not golds:
+            return "gold"
+        answers = _parse(answer)
+        return "right" if answers and verify(golds, answers, timeout_seconds=None, raise_on_error=True) else "wrong"
+    except Exception:  # untrusted text: whatever a parser trips over is a failed verdict, not the end of the worker
+        return "error"
+
+
+@lru_cache(maxsize=256)  # the gold of a group comes once per completion
+def _parse(text: str) -> Parsed:
+    from math_verify import parse
+
+    boxed = rf"\boxed{{{text}}}"
+    return parse(boxed, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
+
+
+def _limit_memory(memory_mb: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(ValueError, OSError):  # macOS knows no limit of the address space
+        resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
+
+
+def _silence() -> None:
+    """Keep what libraries print out of the verdicts and of the terminal."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+
+
+def _send(verdicts: Any, verdict: str) -> None:
+    verdicts.write(verdict + "\n")
+    verdicts.flush()
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), int(sys.argv[2]))

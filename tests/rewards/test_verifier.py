@@ -1,0 +1,203 @@
+import copy
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mapo.rewards.verifier import Verifier
+
+HANG = ("3", "100000000!")
+
+
+@pytest.fixture
+def verifier():
+    verifier = Verifier(timeout=1.0)
+    yield verifier
+    verifier.close()
+
+
+def children(pid: int) -> set[int]:
+    """Child processes of a process, zombies included."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid:
+            found.add(int(status.parent.name))
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the process table from /proc")
+
+
+def test_verdicts_come_in_order(verifier):
+    pairs = [
+        (r"2\sqrt{2}", r"\sqrt{8}"),
+        ("x+1", "x-1"),
+        ("x=5", "5"),
+        (r"\frac{\pi}{2}", r"\frac{2\pi}{4}"),
+        ("(1,2)", "(2,1)"),
+    ]
+    assert verifier.verify(pairs) == [True, False, True, True, False]
+    assert not verifier.failures
+
+
+def test_an_answer_that_cannot_be_read_is_wrong_and_a_gold_that_cannot_is_a_failure(verifier, caplog):
+    assert verifier.verify([("3", r"\left("), (r"\left(", "3"), (r"\left(", "4")]) == [False, None, None]
+    assert verifier.failures == {"gold": 2}
+    assert caplog.text.count(r"cannot read the gold answer '\\left('") == 1
+
+
+def test_a_hang_is_a_failure_and_its_neighbours_are_judged(verifier):
+    assert verifier.verify([("1/2", "0.5"), HANG, ("2", "4/2")]) == [True, None, True]
+    assert verifier.failures == {"timeout": 1}
+
+
+def test_a_pair_longer_than_a_pipe_holds_is_not_sent(verifier):
+    assert verifier.verify([("3", "x" * 1_000_000), ("3", "6/2")]) == [None, True]
+    assert verifier.failures == {"length": 1}
+
+
+@needs_proc
+def test_one_worker_is_started_lazily_reused_and_replaced_after_a_crash(verifier):
+    before = children(os.getpid())
+    assert verifier.verify([]) == []
+    assert children(os.getpid()) == before
+    verifier.verify([("1", "2-1")])
+    (first,) = children(os.getpid()) - before
+    verifier.verify([("1", "3-2")])
+    assert children(os.getpid()) - before == {first}
+    os.kill(first, signal.SIGKILL)
+    assert verifier.verify([("1", "4-3")]) == [True]  # killed while idle: nothing is lost
+    (second,) = children(os.getpid()) - before
+    assert second != first
+
+
+@needs_proc
+def test_nothing_is_left_after_close_and_a_closed_verifier_starts_again():
+    before = children(os.getpid())
+    verifier = Verifier(timeout=1.0, num_workers=2)
+    pairs = [("1/2", "0.5")] * 6 + [HANG] * 2
+    assert verifier.verify(pairs) == [True] * 6 + [None] * 2
+    verifier.close()
+    verifier.close()
+    assert children(os.getpid()) == before  # no process, no zombie
+    assert verifier.verify([("1/2", "0.5")]) == [True]
+    verifier.close()
+    assert children(os.getpid()) == before
+
+
+@needs_proc
+def test_a_dropped_verifier_ends_its_worker():
+    before = children(os.getpid())
+    Verifier().verify([("1/2", "0.5")])
+    assert children(os.getpid()) == before
+
+
+@needs_proc
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
+def test_memory_is_bounded():
+    before = children(os.getpid())
+    verifier = Verifier(memory_mb=300)
+    verifier.verify([("1/2", "0.5")])
+    (worker,) = children(os.getpid()) - before
+    assert resource.prlimit(worker, resource.RLIMIT_AS) == (300 << 20, 300 << 20)
+    verifier.close()
+
+
+@needs_proc
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_workers_end_with_their_parent(ending):
+    script = (
+        "from mapo.rewards.verifier import Verifier\n"
+        "verifier = Verifier(timeout=1.0)\n"
+        "verifier.verify([('1', '2-1')])\n"
+        "print('up', flush=True)\n"
+        "while True: verifier.verify([('3', '100000000!')])\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert parent.stdout is not None
+    parent.stdout.readline()
+    workers = children(parent.pid)
+    assert workers
+    parent.send_signal(ending)
+    parent.communicate(timeout=30)
+    end = time.monotonic() + 30
+    while any(map(is_running, workers)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(is_running, workers))
+
+
+def test_an_interrupted_pair_does_not_shift_the_verdicts(verifier, monkeypatch):
+    from mapo.rewards import verifier as module
+
+    read = module._read
+
+    def interrupted(process, seconds):
+        monkeypatch.setattr(module, "_read", read)
+        raise KeyboardInterrupt
+
+    verifier.verify([("1", "2-1")])
+    monkeypatch.setattr(module, "_read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        verifier.verify([("1", "2-1")])
+    assert verifier.verify([("1", "3-1")]) == [False]  # not the verdict of the pair before
+
+
+def test_copies_start_workers_of_their_own(verifier):
+    verifier.verify([("1", "2-1")])
+    for twin in (copy.deepcopy(verifier), pickle.loads(pickle.dumps(verifier))):
+        assert twin.verify([("1/2", "0.5")]) == [True]
+        twin.close()
+    assert verifier.verify([("1/2", "0.5")]) == [True]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_leaves_its_parents_worker_alone(verifier):
+    verifier.verify([("1", "2-1")])
+    child = os.fork()
+    if child == 0:
+        right = verifier.verify([("1/2", "0.5")]) == [True]
+        verifier.close()
+        os._exit(0 if right else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert verifier.verify([("1/2", "0.5")]) == [True]
+
+
+def test_a_worker_that_cannot_start_is_an_error_not_a_verdict(verifier, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="did not start"):
+        verifier.verify([("1", "2-1")])
+
+
+def test_the_worker_imports_neither_torch_nor_this_package():
+    script = "import mapo.rewards.verifier_worker as w, sys; w._judge('1', '1'); print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", script]).strip() == b"False"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"timeout": 0.0}, "timeout must be > 0"),
+        ({"memory_mb": 64}, "memory_mb must be >= 256"),
+        ({"num_workers": 0}, "num_workers"),
+    ],
+)
+def test_settings_out_of_range_are_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        Verifier(**setting)
