@@ -6,6 +6,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 
 _ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 turn the picture by a quarter
 _QUARTER_TURNS = (5, 6, 7, 8)
@@ -25,8 +26,8 @@ def open_image(source: Any) -> Image.Image:
         (255, 255, 255)
     """
     try:
-        image = ImageOps.exif_transpose(_open(source))
-        return _flatten(image)
+        image = _open(source)
+        return _flatten(ImageOps.exif_transpose(image) if _orientation(image) != 1 else image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL's decoders raise
         raise ValueError(_unreadable(source, error)) from error
 
@@ -40,7 +41,7 @@ def image_size(source: Any) -> tuple[int, int]:
     try:
         image = _open(source)
         width, height = image.size
-        turned = image.getexif().get(_ORIENTATION) in _QUARTER_TURNS
+        turned = _orientation(image) in _QUARTER_TURNS
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(_unreadable(source, error)) from error
     return (height, width) if turned else (width, height)
@@ -55,6 +56,12 @@ def _open(source: Any) -> Image.Image:
     if isinstance(source, str | PathLike):
         return Image.open(fspath(source))
     raise ValueError(f"got {type(source).__name__}")
+
+
+def _orientation(image: Image.Image) -> int:
+    if isinstance(image, PngImageFile) and "exif" not in image.info:
+        return 1  # PIL would decode the whole picture to look for an orientation behind it
+    return int(image.getexif().get(_ORIENTATION, 1))
 
 
 def _flatten(image: Image.Image) -> Image.Image:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+import torch
 from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
@@ -83,9 +84,11 @@ class Renderer:
         ids = token_ids.tolist() if isinstance(token_ids, Tensor) else list(token_ids)
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
-    def tokenize(self, text: str) -> list[int]:
-        """Return the ids of plain text, such as a completion's, with nothing added."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    def encode_completion(self, text: str, *, end: bool = True) -> Int[Tensor, " T"]:
+        """Return the ids of a written completion, closed by the end-of-sequence token unless it is to be truncated."""
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        closing = self.tokenizer.eos_token_id if self.tokenizer.eos_token_id is not None else self.eos_ids[0]
+        return torch.tensor([*ids, closing] if end else ids, dtype=torch.int64)
 
     def _render(self, messages: Any, add_generation_prompt: bool = True) -> str:
         if self.processor is None:

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from mapo.functional.noise import token_noise
 from mapo.policies.batching import collate, next_position
 from mapo.policies.model import PolicyModel
 from mapo.rollout.base import RolloutEngine
+from mapo.rollout.mode import sampling_mode
 from mapo.rollout.records import build_rollouts
 from mapo.rollout.sampling import draw, token_law
 from mapo.types import EncodedPrompt, Rollouts, Sampling
@@ -45,7 +45,7 @@ class TransformersEngine(RolloutEngine):
             raise ValueError(f"generate needs one stream per prompt, got {len(streams)} for {len(prompts)} prompts")
         token_ids: list[Tensor] = []
         logprobs: list[Tensor] = []
-        with _sampling_mode(policy):
+        with sampling_mode(policy):
             for wave in self._waves(len(prompts), group_size):
                 ids, values = self._decode_wave(policy, prompts[wave], streams[wave], group_size, sampling)
                 token_ids += ids
@@ -176,18 +176,3 @@ def _gather(
     return [row[:cut].clone() for row, cut in zip(ids, cuts, strict=True)], [
         row[:cut].clone() for row, cut in zip(logprobs, cuts, strict=True)
     ]
-
-
-@contextmanager
-def _sampling_mode(policy: PolicyModel) -> Iterator[None]:
-    """Eval mode without gradients, and everything as before afterwards."""
-    training = {module: module.training for module in policy.modules()}
-    policy.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
-        # Weights cast under no_grad stay in autocast's cache and would give the update no gradient.
-        torch.clear_autocast_cache()
