@@ -17,10 +17,10 @@ class Geometry3K(PromptDataModule):
     r"""Geometry3K of Lu et al. 2021 (https://arxiv.org/abs/2105.04165), MIT licence; 2,101 / 300 / 601 rows.
 
     Two sources hold the same problems. The Hub id ``hiyouga/geometry3k``, read by ``datasets``, has the splits train,
-    validation and test: ``{"images": [<picture>], "problem": "<image>Find $x$.", "answer": "5 \\sqrt { 2 }"}``. And the official
-    layout, one folder per split (train, val, test) with ``<id>/data.json`` and ``<id>/img_diagram.png``: there the
-    question is ``annotat_text`` (mathematics in LaTeX) and the answer the value of the right choice, as on the Hub; the
-    letter, the choices and the problem types are kept as metadata.
+    validation and test: ``{"images": [<picture>], "problem": "<image>Find $x$.", "answer": "5 \\sqrt { 2 }"}``.
+    The official layout is one folder per split (train, val, test) with ``<id>/data.json`` and ``<id>/img_diagram.png``:
+    there the question is ``annotat_text`` (mathematics in LaTeX) and the answer the value of the right choice, as it is
+    on the Hub; the letter, the choices and the problem types are kept as metadata.
     """
 
     def __init__(
