@@ -1,0 +1,29 @@
+"""The figures of every evaluated set, out of a trainer's flat metrics."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def set_metrics(metrics: Mapping[str, Any], stage: str) -> dict[str, dict[str, float]]:
+    """Return the metrics named ``<stage>/<set>/<metric>``, by set and metric.
+
+    Example:
+        >>> set_metrics({"val/grid/accuracy": 0.5, "train/reward": 0.1}, "val")
+        {'grid': {'accuracy': 0.5}}
+    """
+    sets: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        parts = name.split("/")
+        if len(parts) == 3 and parts[0] == stage:
+            sets.setdefault(parts[1], {})[parts[2]] = float(value)
+    return sets
+
+
+def percent(share: float | None) -> str:
+    """Return a share of 1 in percent; a dash for None.
+
+    Example:
+        >>> percent(0.414), percent(None)
+        ('41.4 %', '-')
+    """
+    return "-" if share is None else f"{100 * share:.1f} %"
