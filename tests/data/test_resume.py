@@ -149,3 +149,14 @@ def test_two_ranks_share_the_rows_of_one(tmp_path):
         assert seen["phases"] == [phase[rank::2] for phase in alone.phases]
         near, far = [f"near-{i}" for i in range(5)][rank::2], [f"far-{i}" for i in range(2)][rank::2]
         assert seen["evaluated"] == 2 * ([[0, i] for i in near] + [[1, i] for i in far])
+
+
+class TrainOnly(Sums):
+    @override
+    def eval_prompts(self):
+        return {}
+
+
+def test_a_benchmark_without_evaluation_sets_trains(tmp_path):
+    module = fit(tmp_path, data=TrainOnly(batch_size=4), max_epochs=1)
+    assert (len(module.phases), module.evaluated) == (3, [])
