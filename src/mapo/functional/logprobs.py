@@ -30,7 +30,7 @@ def tiled_logprobs(
         temperature: T > 0, divides the logits. A greedy rollout is scored with 1.
         banned: Ids that can never be sampled.
         entropy: Also return the entropy of the same law.
-        tile: Rows per tile; two float32 tensors of ``tile x V`` are alive at most.
+        tile: Rows per tile; three float32 tensors of ``tile x V`` are alive at most, in the backward pass.
 
     Returns:
         Log-probs in nats with gradient where grad mode is on, and detached entropies in nats or None. No rows (M = 0)
@@ -70,7 +70,7 @@ def _score(
     if banned is not None:
         logits = logits.index_fill_(-1, banned, float("-inf"))
     law = logits.log_softmax(dim=-1)
-    del logits  # log_softmax keeps its result alone; holding its input would make a third tensor of this size
+    del logits  # log_softmax keeps its result alone, and the entropy needs room for one more of this size
     logprobs = law.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     return logprobs, _entropy(law.detach()) if entropy else None
 
