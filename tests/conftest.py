@@ -114,6 +114,30 @@ def tiny_vl_path(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture
+def tiny_tokenizer():
+    return make_tokenizer()
+
+
+@pytest.fixture
+def tiny_text_settings(tiny_tokenizer) -> dict:
+    """Settings of a decoder that most architectures take."""
+    return text_settings(tiny_tokenizer)
+
+
+@pytest.fixture
+def save_tiny(tmp_path, tiny_tokenizer):
+    """Save a model with the tokenizer of the other fixtures, and return the folder."""
+
+    def save(model, image_processor=None) -> Path:
+        save_model(model, tiny_tokenizer, tmp_path)
+        if image_processor is not None:
+            image_processor.save_pretrained(tmp_path)
+        return tmp_path
+
+    return save
+
+
 @pytest.fixture(scope="session")
 def tiny_lm_path(tmp_path_factory) -> Path:
     """A random Qwen2 language model with the same tokenizer."""

@@ -33,7 +33,7 @@ def collate(
         ``input_ids``, ``attention_mask`` of shape [N, L], ``position_ids`` [N, L] or [A, N, L], and the features:
         sequence-aligned ones continued by zeros and padded, the others one after the other.
     """
-    rows = [torch.cat([p.input_ids, c.to(p.input_ids.device)]) for p, c in zip(prompts, completions, strict=True)]
+    rows = [torch.cat([p.input_ids, c]) for p, c in zip(prompts, completions, strict=True)]
     placed = [_continue(p, len(c)).T for p, c in zip(positions, completions, strict=True)]
     position_ids = _pad(placed, 0, side).permute(2, 0, 1)  # [A, N, L]
     batch = {

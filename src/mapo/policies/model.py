@@ -73,9 +73,9 @@ class PolicyModel(nn.Module):
         Raises:
             ValueError: A completion holds a banned token, or the temperature is not positive.
         """
-        token_ids = [ids.to(self.device, torch.int64) for ids in token_ids]
+        token_ids = [ids.to("cpu", torch.int64) for ids in token_ids]
         self._check(prompts, token_ids)
-        hidden, targets = self._completion_states(prompts, token_ids), torch.cat(token_ids)
+        hidden, targets = self._completion_states(prompts, token_ids), torch.cat(token_ids).to(self.device)
         logprobs, entropies = tiled_logprobs(
             hidden, self._head(), targets, temperature=temperature, banned=self._banned(), entropy=entropy
         )
@@ -157,7 +157,7 @@ class PolicyModel(nn.Module):
             raise ValueError(f"score needs one prompt per completion, got {len(prompts)} and {len(token_ids)}")
         banned = torch.tensor(self.renderer.banned_ids)
         for prompt, ids in zip(prompts, token_ids, strict=True):
-            found = ids[torch.isin(ids.cpu(), banned).to(ids.device)]
+            found = ids[torch.isin(ids, banned)]
             if len(found):
                 name = self.renderer.tokenizer.convert_ids_to_tokens(int(found[0]))
                 raise ValueError(

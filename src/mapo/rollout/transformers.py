@@ -66,14 +66,14 @@ class TransformersEngine(RolloutEngine):
         group_size: int,
         sampling: Sampling,
     ) -> tuple[list[Int[Tensor, " T"]], list[Float[Tensor, " T"]]]:
-        prefill = Prefill.of(policy, prompts)
+        prompts_read = DecodeState.of(policy, prompts)
         keys = torch.tensor(streams, dtype=torch.int64, device=policy.device)
         token_ids, logprobs = [], []
         rows = torch.arange(len(prompts) * group_size, device=policy.device)
         # A group larger than a batch is decoded in pieces; they share the prefill too.
         for piece in rows.split(self.max_batch_rows):
             prompt, completion = piece // group_size, piece % group_size
-            state = prefill.expand(prompt, last=len(piece) == len(rows))
+            state = prompts_read.expand(prompt, last=len(piece) == len(rows))
             ids, values = _decode(policy, state, keys[prompt], completion, sampling)
             token_ids += ids
             logprobs += values
@@ -81,7 +81,7 @@ class TransformersEngine(RolloutEngine):
 
 
 @dataclass
-class Prefill:
+class DecodeState:
     """Rows that wait for their next token.
 
     Attributes:
@@ -99,7 +99,7 @@ class Prefill:
     axes: tuple[int, ...]
 
     @classmethod
-    def of(cls, policy: PolicyModel, prompts: Sequence[EncodedPrompt]) -> "Prefill":
+    def of(cls, policy: PolicyModel, prompts: Sequence[EncodedPrompt]) -> "DecodeState":
         """Run the prompts, images included, through the model."""
         positions = policy.positions(prompts)
         nothing = [torch.empty(0, dtype=torch.int64)] * len(prompts)
@@ -109,11 +109,11 @@ class Prefill:
         axes = tuple(batch["position_ids"].shape[:-2])
         return cls(logits, cache, batch["attention_mask"], following, axes)
 
-    def expand(self, rows: Int[Tensor, " R"], *, last: bool) -> "Prefill":
+    def expand(self, rows: Int[Tensor, " R"], *, last: bool) -> "DecodeState":
         """Return R rows, each a copy of one of these; the cache itself is used up when this is the last use."""
         cache = self.cache if last else copy.deepcopy(self.cache)
         cache.reorder_cache(rows)
-        return Prefill(self.logits[rows], cache, self.attention_mask[rows], self.position[rows], self.axes)
+        return DecodeState(self.logits[rows], cache, self.attention_mask[rows], self.position[rows], self.axes)
 
     def keep(self, rows: Int[Tensor, " R"]) -> None:
         """Drop all other rows."""
@@ -134,7 +134,7 @@ class Prefill:
 
 def _decode(
     policy: PolicyModel,
-    state: Prefill,
+    state: DecodeState,
     streams: Int[Tensor, " N"],
     completion: Int[Tensor, " N"],
     sampling: Sampling,
