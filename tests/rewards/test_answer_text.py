@@ -20,6 +20,9 @@ from mapo.rewards.answer_text import clean, key, words
         (r"x^{2} + 1", "x^2+1"),
         ("New York", r"\text{ new   york }"),
         ("−3", "-3"),
+        ("2√{3}", r"2\sqrt{3}"),
+        ("16π", r"16\pi"),
+        ("x²", "x^2"),
         ("Paris", "PARIS"),
     ],
 )
@@ -52,3 +55,12 @@ def test_clean_keeps_the_mathematics():
 @pytest.mark.parametrize("text", ["Sadness", "sadness.", r"\text{Sadness}", '"sadness"', "**Sadness**", " SADNESS\n"])
 def test_words_are_free_of_marks(text):
     assert words(text) == "sadness"
+
+
+@pytest.mark.parametrize(
+    "text", ["x", " ", "1", "{", "\\", "\\text{", "\\text{a}", "^ ", "$", "{1}", "1,000,", "\f\t", "not "]
+)
+def test_a_megabyte_is_read_in_linear_time(text):
+    long = text * (1_000_000 // len(text))
+    assert len(key(long)) <= len(long)  # a quadratic pattern would not come back
+    assert len(words(long)) <= len(long)

@@ -17,7 +17,7 @@ HANG = ("3", "100000000!")
 
 @pytest.fixture
 def verifier():
-    verifier = Verifier(timeout=1.0)
+    verifier = Verifier(timeout=2.0)
     yield verifier
     verifier.close()
 

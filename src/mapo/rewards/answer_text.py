@@ -19,6 +19,10 @@ _REWRITES = (
     (re.compile(r"\\?\$"), ""),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"[−–]"), "-"),
+    (re.compile(r"√"), r"\\sqrt "),
+    (re.compile(r"π"), r"\\pi "),
+    (re.compile(r"²"), "^2"),
+    (re.compile(r"³"), "^3"),
     (re.compile(r" {2,}"), " "),
 )
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf)?|math(?:bf|it|rm|sf)|mbox|operatorname)\s*\{([^{}]*)\}")
