@@ -51,6 +51,7 @@ def test_figures_by_hand():
             "completion_length": 5.5,  # lengths 0 to 11
             "failed_verdict_share": 0.0,
             "success_rate": 8 / 12,
+            "num_samples_evaluated": 3.0,
         }
     )
 

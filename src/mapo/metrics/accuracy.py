@@ -113,8 +113,9 @@ class SampleAccuracy(Metric):
 
         Returns:
             ``accuracy`` (avg@k: mean over samples of a sample's mean accuracy) and ``pass@k`` over all samples;
-            ``truncated_share``, ``failed_verdict_share`` and ``success_rate`` as shares of the completions, ``completion_length`` as
-            their mean in tokens; ``num_samples``, those that could not be asked included. NaN where nothing was counted.
+            ``truncated_share``, ``failed_verdict_share`` and ``success_rate`` as shares of the completions,
+            ``completion_length`` as their mean in tokens; ``num_samples_evaluated`` includes those that could not be
+            asked. NaN where nothing was counted.
         """
         truncated, lengths, failed, success = self.counts.double() / self.completions
         ones = self.samples.double() * _ONE
@@ -125,7 +126,7 @@ class SampleAccuracy(Metric):
             "completion_length": lengths,
             "failed_verdict_share": failed,
             "success_rate": success,
-            "num_samples": self.samples.double(),
+            "num_samples_evaluated": self.samples.double(),
         }
 
 

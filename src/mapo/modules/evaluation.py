@@ -1,0 +1,93 @@
+"""How a policy is evaluated, and the figures of every set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from lightning.pytorch import Trainer
+
+from mapo.data.base import PromptDataModule
+from mapo.metrics.accuracy import SampleAccuracy
+from mapo.modules.records import EvaluationRecord
+from mapo.types import Sampling
+
+Mode = Literal["greedy", "sampled"]
+_SUFFIX: dict[Mode, str] = {"sampled": "", "greedy": "_greedy"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How completions are drawn in validation, test and prediction; the defaults are the paper's.
+
+    Raises:
+        ValueError: Nothing would be evaluated.
+    """
+
+    greedy: bool = True
+    """Answer every prompt once with the most probable tokens; metrics end in ``_greedy``."""
+    num_samples: int = 1
+    """Completions drawn per prompt with ``sampling``; 0 for none."""
+    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.5, top_p=0.95))
+    """How they are drawn; its length limit holds for greedy completions, too."""
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 0 or (self.num_samples == 0 and not self.greedy):
+            raise ValueError(f"evaluation needs greedy: true or num_samples >= 1, got num_samples={self.num_samples}")
+        if self.num_samples and self.sampling.temperature == 0:
+            raise ValueError("evaluation.sampling.temperature is 0: set num_samples: 0 and greedy: true instead")
+
+    def modes(self) -> Iterator[tuple[Mode, int, Sampling]]:
+        """Yield each mode with its completions per prompt and its sampling."""
+        if self.num_samples:
+            yield "sampled", self.num_samples, self.sampling
+        if self.greedy:
+            limit = self.sampling.max_completion_tokens
+            yield "greedy", 1, Sampling(temperature=0.0, max_completion_tokens=limit)
+
+
+class Evaluator:
+    """Counts every answer of every set, exactly on any number of ranks."""
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self._ks = {mode: tuple(k for k in (num,) if k > 1) for mode, num, _ in evaluation.modes()}
+        self._metrics: dict[tuple[str, Mode], SampleAccuracy] = {}
+
+    def update(self, record: EvaluationRecord, device: torch.device) -> None:
+        """Count one batch of this rank."""
+        completions = record.rollouts.completions
+        self._metric(record.set_name, record.mode, device).update(
+            record.scores.accuracy.to(device),
+            valid=record.scores.valid.to(device),
+            success=record.scores.success.to(device),
+            truncated=torch.tensor([[c.truncated for c in group] for group in completions], device=device),
+            lengths=torch.tensor([[len(c.token_ids) for c in group] for group in completions], device=device),
+        )
+
+    def compute(self, stage: str, set_names: list[str], trainer: Trainer, device: torch.device) -> dict[str, float]:
+        """Return ``<stage>/<set>/<figure>`` over all ranks, and start at zero again.
+
+        Args:
+            stage: ``val`` or ``test``.
+            set_names: Every set, in the same order on every rank, so that none waits for another.
+            trainer: Its data module knows the rows that could not be asked; they count as wrong.
+            device: Where ranks exchange their counts.
+        """
+        data = getattr(trainer, "datamodule", None)
+        figures = {}
+        for set_name in set_names:
+            bad = len(data.bad_rows.get(set_name, ())) if isinstance(data, PromptDataModule) else 0
+            for mode in self._ks:
+                metric = self._metric(set_name, mode, device)
+                if trainer.is_global_zero:
+                    metric.add_wrong(bad)
+                for name, value in metric.compute().items():
+                    figures[f"{stage}/{set_name}/{name}{_SUFFIX[mode]}"] = float(value)
+        self._metrics.clear()
+        return figures
+
+    def _metric(self, set_name: str, mode: Mode, device: torch.device) -> SampleAccuracy:
+        key = (set_name, mode)
+        if key not in self._metrics:
+            self._metrics[key] = SampleAccuracy(self._ks[mode]).to(device)
+        return self._metrics[key]

@@ -1,0 +1,83 @@
+"""The rows an update trains on: (prompt, completion, advantage), cut into mini-batches and micro-batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mapo.types import EncodedPrompt, Rollouts, Scores
+
+
+@dataclass(frozen=True)
+class Experience:
+    """N completions ready to be trained on, in any order: what belongs to a group is already in the advantage.
+
+    Attributes:
+        prompts: The prompt of every row.
+        token_ids: The sampled tokens of every row, ragged.
+        advantages: One dimensionless number per row.
+        trained: False for rows that carry no loss, no KL and no share of the normaliser (completions not valid).
+        sampling_logprobs: As the rollout engine reported them, in nats, ragged.
+        old_logprobs: Of the policy before the first step of the phase, in nats, zero-padded to the longest row; None
+            when the current policy is that policy.
+    """
+
+    prompts: tuple[EncodedPrompt, ...]
+    token_ids: tuple[Int[Tensor, " T"], ...]
+    advantages: Float[Tensor, " N"]
+    trained: Bool[Tensor, " N"]
+    sampling_logprobs: tuple[Float[Tensor, " T"], ...]
+    old_logprobs: Float[Tensor, "N T"] | None = None
+
+    @classmethod
+    def from_groups(cls, rollouts: Rollouts, scores: Scores, advantages: Float[Tensor, "B G"]) -> Self:
+        """Flatten groups to rows, prompt by prompt."""
+        rows = [(p, c) for p, group in zip(rollouts.prompts, rollouts.completions, strict=True) for c in group]
+        return cls(
+            prompts=tuple(prompt for prompt, _ in rows),
+            token_ids=tuple(completion.token_ids for _, completion in rows),
+            advantages=advantages.flatten(),
+            trained=scores.valid.flatten(),
+            sampling_logprobs=tuple(logprobs for group in rollouts.sampling_logprobs for logprobs in group),
+        )
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def completion_mask(self) -> Bool[Tensor, "N T"]:
+        """True at trained tokens."""
+        lengths = torch.tensor([len(ids) for ids in self.token_ids])
+        longest = int(lengths.max()) if len(lengths) else 0
+        return (torch.arange(longest) < lengths[:, None]) & self.trained[:, None]
+
+    def mini_batches(self, num: int) -> list[Self]:
+        """Cut into ``num`` equal parts in order; part k holds the same prompts on any number of ranks."""
+        if len(self) % num:
+            raise ValueError(f"{len(self)} completions do not divide into {num} mini-batches")
+        size = len(self) // num
+        return [self._rows(range(start, start + size)) for start in range(0, len(self), size)]
+
+    def micro_batches(self, size: int) -> list[Self]:
+        """Cut into parts of at most ``size`` rows of similar length, which keeps padding small; nothing is dropped."""
+        by_length = sorted(
+            range(len(self)), key=lambda row: -len(self.prompts[row].input_ids) - len(self.token_ids[row])
+        )
+        return [self._rows(by_length[start : start + size]) for start in range(0, len(self), size)]
+
+    def with_old_logprobs(self, old_logprobs: Float[Tensor, "N T"]) -> Self:
+        """Return the same rows with the log-probs of the policy that opened the phase."""
+        return replace(self, old_logprobs=old_logprobs.detach())
+
+    def _rows(self, rows: Sequence[int]) -> Self:
+        index = torch.tensor(list(rows), dtype=torch.long)
+        return type(self)(
+            tuple(self.prompts[row] for row in rows),
+            tuple(self.token_ids[row] for row in rows),
+            self.advantages[index],
+            self.trained[index],
+            tuple(self.sampling_logprobs[row] for row in rows),
+        )

@@ -1,0 +1,307 @@
+"""MAPO as a LightningModule: one training step is one rollout phase, read top to bottom in ``training_step``."""
+
+import inspect
+import math
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, Self, cast
+
+import torch
+from jaxtyping import Float
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
+
+from mapo.advantages.base import Advantage
+from mapo.advantages.mixed import MixedAdvantage
+from mapo.functional.noise import stream_key
+from mapo.losses.aggregation import Aggregation, TokenMean
+from mapo.losses.base import PolicyLoss
+from mapo.losses.clipped import ClippedPolicyLoss
+from mapo.modules import startup
+from mapo.modules.evaluation import Evaluation, Evaluator
+from mapo.modules.experience import Experience
+from mapo.modules.hyperparameters import rebuilding, store_hyperparameters
+from mapo.modules.means import Means
+from mapo.modules.objective import KLEstimator, Objective
+from mapo.modules.records import EvaluationRecord, PhaseRecord
+from mapo.modules.self_check import check_first_rollouts
+from mapo.modules.statistics import add_phase_statistics
+from mapo.modules.synchronisation import accumulate
+from mapo.policies.model import PolicyModel
+from mapo.policies.policy import Policy
+from mapo.rewards.base import Reward
+from mapo.rewards.scoring import check_rewards, score_completions
+from mapo.rollout.base import RolloutEngine
+from mapo.rollout.transformers import TransformersEngine
+from mapo.types import Phase, Prompt, Rollouts, Sampling, Scores
+
+
+class MAPOModule(LightningModule):
+    """Mixed Advantage Policy Optimization: rollouts, rewards, advantages and clipped updates of a policy.
+
+    Source: MAPO (https://arxiv.org/abs/2509.18849). The defaults are the paper's, but for ``updates_per_phase``, which
+    its recipe sets to 4.
+
+    Args:
+        policy: The model to train: a Hugging Face name, a folder, or ``builtin``.
+        rewards: Components of the reward; exactly what counts as success and accuracy is theirs to say.
+        rollout: Samples the completions.
+        advantage: Turns groups of rewards into advantages; ``MixedAdvantage`` is MAPO.
+        loss: The surrogate per token.
+        aggregation: How token losses are averaged over an optimizer step.
+        group_size: G, completions per prompt.
+        sampling: How completions are drawn in training.
+        evaluation: How completions are drawn in validation and test.
+        updates_per_phase: Optimizer steps per rollout phase, each on its share of the prompts.
+        micro_batch_size: Completions scored in one forward pass; changes memory, never the result.
+        kl_coef: Weight of the divergence from the reference; 0 needs no reference.
+        kl_estimator: k1, k2 or k3 (Schulman's estimators).
+        gradient_clip_norm: Largest gradient norm of an optimizer step; null clips nothing.
+        log_entropy: Log the policy's entropy over its completions; costs a pass over the logits.
+        optimizer: Builds the optimizer from the trainable parameters.
+        lr_scheduler: Builds a learning-rate schedule that advances with every optimizer step.
+        seed: Of the sampling noise; the one given to ``seed_everything`` when null, else 0.
+    """
+
+    actor: PolicyModel
+
+    def __init__(
+        self,
+        policy: Policy,
+        rewards: list[Reward],
+        rollout: RolloutEngine = TransformersEngine(),  # noqa: B008 - recipes are frozen
+        advantage: Advantage = MixedAdvantage(),  # noqa: B008
+        loss: PolicyLoss = ClippedPolicyLoss(),  # noqa: B008
+        aggregation: Aggregation = TokenMean(),  # noqa: B008
+        group_size: int = 12,
+        sampling: Sampling = Sampling(top_p=0.99),  # noqa: B008
+        evaluation: Evaluation = Evaluation(),  # noqa: B008
+        updates_per_phase: int = 1,
+        micro_batch_size: int = 8,
+        kl_coef: float = 0.01,
+        kl_estimator: KLEstimator = "k3",
+        gradient_clip_norm: float | None = 1.0,
+        log_entropy: bool = False,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        seed: int | None = None,
+    ) -> None:
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        super().__init__()
+        startup.check_arguments(group_size, updates_per_phase, micro_batch_size, kl_coef, gradient_clip_norm, sampling)
+        check_rewards(rewards)
+        self.automatic_optimization = False
+        self.absent_hyperparameters = store_hyperparameters(self, arguments)
+        self.policy, self.rewards, self.rollout, self.advantage = policy, tuple(rewards), rollout, advantage
+        self.group_size, self.sampling, self.evaluation = group_size, sampling, evaluation
+        self.updates_per_phase, self.micro_batch_size = updates_per_phase, micro_batch_size
+        self.gradient_clip_norm, self.optimizer, self.lr_scheduler = gradient_clip_norm, optimizer, lr_scheduler
+        self.objective = Objective(
+            loss=loss,
+            aggregation=aggregation.with_limit(sampling.max_completion_tokens),
+            kl_coef=kl_coef,
+            kl_estimator=kl_estimator,
+            log_entropy=log_entropy,
+        )
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
+        self.evaluator = Evaluator(evaluation)
+        self.last_phase: PhaseRecord | None = None
+        self.last_evaluation: tuple[EvaluationRecord, ...] = ()
+
+    # -- the way of one phase ------------------------------------------------------------------------------------------
+
+    def training_step(self, prompts: Sequence[Prompt], batch_idx: int) -> None:
+        """Sample groups for this rank's prompts, score them, and update the policy on the result."""
+        means, started = Means(), time.perf_counter()
+        rollouts = self.generate(prompts, self.group_size, self.sampling, split="train", epoch=self.current_epoch)
+        sampled = time.perf_counter()
+        scores = score_completions(self.rewards, rollouts.completions)
+        scored = time.perf_counter()
+        if self.phase_index == 0:
+            check_first_rollouts(self.actor, rollouts)
+        advantages = self.advantage(scores, self.phase(scores, prompts))
+        experience = Experience.from_groups(rollouts, scores, advantages)
+        self.update(experience, rollouts.temperature, means)
+        updated = time.perf_counter()
+        self.last_phase = PhaseRecord(self.phase_index, rollouts, scores, advantages)
+        add_phase_statistics(means, self.last_phase)
+        self.log_means(means, rollout=sampled - started, reward=scored - sampled, update=updated - scored)
+
+    def generate(self, prompts: Sequence[Prompt], num: int, sampling: Sampling, *, split: str, epoch: int) -> Rollouts:
+        """Return ``num`` completions per prompt; the noise depends on the sample alone, not on rank or batch."""
+        encoded = [self.actor.renderer.encode(prompt) for prompt in prompts]
+        streams = [stream_key(self.seed, split, epoch, prompt.sample_id, 0) for prompt in prompts]
+        rollouts = self.rollout.generate(self.actor, encoded, group_size=num, sampling=sampling, streams=streams)
+        torch.clear_autocast_cache()  # weights cast under no_grad must not be reused by the update
+        return rollouts
+
+    def phase(self, scores: Scores, prompts: Sequence[Prompt]) -> Phase:
+        """Return what advantages may know of the whole batch, over all ranks."""
+        rewards, valid = scores.rewards, scores.valid
+        highest = rewards.masked_fill(~valid, -torch.inf).amax(dim=1)
+        lowest = rewards.masked_fill(~valid, torch.inf).amin(dim=1)
+        counts = torch.tensor([len(prompts), int((highest > lowest).sum())], device=self.device)
+        total, active = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        return Phase(self.phase_index, self.seed, tuple(p.sample_id for p in prompts), total, active)
+
+    # -- the update ----------------------------------------------------------------------------------------------------
+
+    def update(self, experience: Experience, temperature: float, means: Means) -> None:
+        """Take ``updates_per_phase`` optimizer steps, each on its share of the prompts."""
+        steps = [part.micro_batches(self.micro_batch_size) for part in experience.mini_batches(self.updates_per_phase)]
+        steps[1:] = [[self.with_old_logprobs(rows, temperature) for rows in step] for step in steps[1:]]
+        for step in steps:
+            self.optimize(step, temperature, means)
+
+    @torch.no_grad()
+    def with_old_logprobs(self, rows: Experience, temperature: float) -> Experience:
+        """Return the rows with the log-probs of the policy as it is now."""
+        return rows.with_old_logprobs(self.actor.score(rows.prompts, rows.token_ids, temperature=temperature).logprobs)
+
+    def optimize(self, step: Sequence[Experience], temperature: float, means: Means) -> None:
+        """Take one optimizer step over its micro-batches, normalised once over all of them and all ranks."""
+        normaliser = self.normaliser(step)
+        if normaliser == 0:  # the same on every rank, so none is left waiting
+            rank_zero_warn(f"phase {self.phase_index}: no completion could be scored or trained; this step is skipped")
+            return
+        optimizer = cast(LightningOptimizer, self.optimizers())
+        optimizer.zero_grad()
+        for position, rows in enumerate(step):
+            with accumulate(self.trainer, self.actor, not_last=position < len(step) - 1):
+                loss = self.objective(self.actor, rows, temperature=temperature, means=means)
+                self.manual_backward(loss * (self.trainer.world_size / normaliser))
+        means.add("gradient_norm", self.clip_gradient())
+        optimizer.step()
+        if self.lr_scheduler is not None:
+            cast(LRScheduler, self.lr_schedulers()).step()
+
+    def normaliser(self, step: Sequence[Experience]) -> float:
+        """Return the normaliser of one optimizer step over its micro-batches and all ranks."""
+        local = sum(float(self.objective.aggregation.normaliser(rows.completion_mask)) for rows in step)
+        total = torch.tensor(local, dtype=torch.float64, device=self.device)
+        return float(self.trainer.strategy.reduce(total, reduce_op="sum"))
+
+    def clip_gradient(self) -> Float[Tensor, ""]:
+        """Clip the gradient and return its norm before clipping."""
+        limit = float("inf") if self.gradient_clip_norm is None else self.gradient_clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(self.actor.trainable_parameters(), limit)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"the gradient of phase {self.phase_index} is not finite (norm {float(norm)}); lower the learning rate "
+                "or look at the phase's completions"
+            )
+        return norm
+
+    # -- validation, test, prediction ----------------------------------------------------------------------------------
+
+    def validation_step(self, prompts: Sequence[Prompt], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Answer prompts of one set, greedily and by sampling, and count what is right."""
+        self.evaluate("val", prompts, dataloader_idx)
+
+    def test_step(self, prompts: Sequence[Prompt], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """As ``validation_step``."""
+        self.evaluate("test", prompts, dataloader_idx)
+
+    def predict_step(
+        self, prompts: Sequence[Prompt], batch_idx: int, dataloader_idx: int = 0
+    ) -> tuple[EvaluationRecord, ...]:
+        """As ``validation_step``; return the completions with their scores."""
+        return self.evaluate("predict", prompts, dataloader_idx)
+
+    def evaluate(self, stage: str, prompts: Sequence[Prompt], dataloader_idx: int) -> tuple[EvaluationRecord, ...]:
+        """Sample, score and count one batch of one set, in every mode of ``evaluation``."""
+        if not prompts:  # the last batch had fewer rows than there are ranks
+            return ()
+        set_name = startup.evaluation_names(self.trainer)[dataloader_idx]
+        records = []
+        for mode, num, sampling in self.evaluation.modes():
+            # epoch 0: the same questions meet the same noise at every validation, so differences are the policy's
+            rollouts = self.generate(prompts, num, sampling, split=f"{stage}/{set_name}/{mode}", epoch=0)
+            scores = score_completions(self.rewards, rollouts.completions)
+            records.append(EvaluationRecord(stage, set_name, mode, rollouts, scores))
+            self.evaluator.update(records[-1], self.device)
+        self.last_evaluation = tuple(records)
+        return self.last_evaluation
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of every set."""
+        self.log_evaluation("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures of every set."""
+        self.log_evaluation("test")
+
+    def log_evaluation(self, stage: str) -> None:
+        """Log the figures of every set; they are the same on every rank, so any rank may monitor them."""
+        names = startup.evaluation_names(self.trainer)
+        figures = self.evaluator.compute(stage, names, self.trainer, self.device)
+        self.log_dict({name: value for name, value in figures.items() if math.isfinite(value)})
+
+    # -- Lightning's set-up --------------------------------------------------------------------------------------------
+
+    def configure_callbacks(self) -> list[Any]:
+        """Refuse trainer arguments that manual optimisation would ignore; called before anything is loaded."""
+        startup.check_trainer(self.trainer)
+        return []
+
+    def setup(self, stage: str) -> None:
+        """Check the run against its data and its trainer, before any weight is loaded."""
+        startup.check_run(self, self.policy, stage, self.updates_per_phase)
+
+    def configure_model(self) -> None:
+        """Load the weights, once."""
+        if not hasattr(self, "actor"):
+            self.actor = self.policy.load_model(reference=self.objective.kl_coef > 0)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build the optimizer and its schedule over the trainable parameters."""
+        optimizer = self.optimizer(self.actor.trainable_parameters())
+        if self.lr_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"}}
+
+    def teardown(self, stage: str) -> None:
+        """Release the engine and the reward workers."""
+        self.rollout.close()
+        for reward in self.rewards:
+            reward.close()
+
+    @property
+    def phase_index(self) -> int:
+        """Rollout phases finished before the current one; Lightning counts and restores it."""
+        return self.trainer.fit_loop.total_batch_idx
+
+    def log_means(self, means: Means, **seconds: float) -> None:
+        """Log the phase's means over all ranks, and where its time went."""
+        values = means.compute(lambda sums: self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu())
+        tokens = values.pop("completion_tokens") * self.trainer.world_size
+        self.log_dict({f"train/{name}": value for name, value in values.items() if math.isfinite(value)})
+        self.log("train/tokens_per_s", tokens / sum(seconds.values()))
+        self.log_dict({f"time/{name}_s": value for name, value in seconds.items()})
+        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Record which arguments loading has to be given."""
+        checkpoint["absent_hyperparameters"] = self.absent_hyperparameters
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """Rebuild the module from its checkpoint; arguments given here win over the stored ones."""
+        stored = torch.load(checkpoint_path, map_location="cpu", weights_only=True, mmap=True)
+        missing = [name for name in stored.get("absent_hyperparameters", []) if name not in kwargs]
+        if missing:
+            raise ValueError(
+                f"{checkpoint_path} does not hold {', '.join(missing)}, which could not be stored as plain values: "
+                f"pass {', '.join(f'{name}=...' for name in missing)} to load_from_checkpoint"
+            )
+        overrides = {name: value for name, value in kwargs.items() if name in inspect.signature(cls).parameters}
+        with rebuilding(stored["hyper_parameters"], overrides) as absent:
+            module = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        module.absent_hyperparameters = absent
+        return module

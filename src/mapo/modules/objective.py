@@ -1,0 +1,74 @@
+"""What one micro-batch contributes to the loss of its optimizer step."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from mapo.functional import divergence
+from mapo.losses.aggregation import Aggregation
+from mapo.losses.base import PolicyLoss
+from mapo.modules.experience import Experience
+from mapo.modules.means import Means
+from mapo.policies.model import PolicyModel
+
+KLEstimator = Literal["k1", "k2", "k3"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The policy loss, plus kl_coef times the divergence from the reference, summed over trained tokens.
+
+    Attributes:
+        loss: The surrogate per token.
+        aggregation: Weights of the tokens and their normaliser.
+        kl_coef: Weight of the divergence; the reference is not scored when it is 0.
+        kl_estimator: How the divergence is estimated from the sampled tokens.
+        log_entropy: Also compute the entropy of the policy, for the logs alone.
+    """
+
+    loss: PolicyLoss
+    aggregation: Aggregation
+    kl_coef: float
+    kl_estimator: KLEstimator
+    log_entropy: bool
+
+    def __call__(self, actor: PolicyModel, rows: Experience, *, temperature: float, means: Means) -> Float[Tensor, ""]:
+        """Return the weighted sum of the rows' token losses, not yet divided by the normaliser.
+
+        Args:
+            actor: The policy, scored with gradient.
+            rows: One micro-batch.
+            temperature: That of the rollouts.
+            means: Collects per-token statistics.
+        """
+        reference = self._reference_logprobs(actor, rows, temperature)
+        scores = actor.score(rows.prompts, rows.token_ids, temperature=temperature, entropy=self.log_entropy)
+        logprobs = scores.logprobs
+        mask = rows.completion_mask.to(logprobs.device)
+        advantages = rows.advantages.to(logprobs)
+        old = logprobs.detach() if rows.old_logprobs is None else rows.old_logprobs.to(logprobs)
+        sampled = pad_sequence(list(rows.sampling_logprobs), batch_first=True).to(old)
+        means.add("sampling_gap", (old - sampled).abs(), mask)
+        token_loss, statistics = self.loss(logprobs, old, advantages, mask)
+        means.add("policy_loss", token_loss, mask)
+        means.add_tokens(statistics, mask)
+        if scores.entropy is not None:
+            means.add("entropy", scores.entropy, mask)
+        if reference is not None:
+            divergence_estimate = getattr(divergence, self.kl_estimator)(logprobs, reference).masked_fill(~mask, 0.0)
+            means.add("kl", divergence_estimate, mask)
+            token_loss = token_loss + self.kl_coef * divergence_estimate
+        return (self.aggregation.token_weights(mask) * token_loss).sum()
+
+    @torch.no_grad()
+    def _reference_logprobs(
+        self, actor: PolicyModel, rows: Experience, temperature: float
+    ) -> Float[Tensor, "N T"] | None:
+        if self.kl_coef == 0:
+            return None
+        with actor.as_reference():
+            return actor.score(rows.prompts, rows.token_ids, temperature=temperature).logprobs

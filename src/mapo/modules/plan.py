@@ -1,0 +1,62 @@
+"""What a run is going to do, in words, before anything is loaded."""
+
+from lightning.pytorch import Trainer
+
+from mapo.data.base import PromptDataModule
+from mapo.modules.hyperparameters import NotDescribableError, describe
+from mapo.modules.mapo import MAPOModule
+
+
+def plan(module: MAPOModule, data: PromptDataModule, trainer: Trainer) -> str:
+    """Return the plan of a fit as an aligned table.
+
+    Args:
+        module: Not yet loaded.
+        data: Not yet set up.
+        trainer: Only its settings are read.
+    """
+    sampling, objective = module.sampling, module.objective
+    completions = data.batch_size * module.group_size
+    rows = {
+        "model": f"{module.policy.path}, {_trained(module)}",
+        "data": f"{type(data).__name__}; out of domain: {_names(data.out_of_domain) or 'none'}",
+        "advantage": _describe(module.advantage),
+        "loss": f"{_describe(objective.loss)}, {_describe(objective.aggregation)}",
+        "reference": f"{objective.kl_estimator} x {objective.kl_coef:g}" if objective.kl_coef else "none",
+        "rewards": ", ".join(f"{reward.name} {reward.weight:g}" for reward in module.rewards),
+        "one phase": f"{data.batch_size} prompts x {module.group_size} completions = {completions}, "
+        f"up to {completions * sampling.max_completion_tokens:,} tokens; {module.updates_per_phase} optimizer steps",
+        "sampling": f"T={sampling.temperature:g} top_p={sampling.top_p:g} top_k={sampling.top_k} "
+        f"at most {sampling.max_completion_tokens} tokens after at most {module.policy.max_prompt_tokens} of prompt",
+        "evaluation": "; ".join(f"{mode}: {num} x T={s.temperature:g}" for mode, num, s in module.evaluation.modes()),
+        "ends after": _end(trainer),
+        "devices": f"{trainer.num_devices} x {type(trainer.accelerator).__name__} on {trainer.num_nodes} nodes, "
+        f"{type(trainer.strategy).__name__}, precision {trainer.precision}",
+        "weights' states": "float32 weights, gradients and two Adam moments: 16 bytes per trained parameter",
+    }
+    width = max(map(len, rows))
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
+
+
+def _trained(module: MAPOModule) -> str:
+    policy = module.policy
+    what = f"LoRA rank {policy.lora.rank}" if policy.lora else "all weights trained"
+    return what + (", vision tower frozen" if policy.freeze_vision else "")
+
+
+def _names(modules: tuple[PromptDataModule, ...]) -> str:
+    return ", ".join(type(module).__name__ for module in modules)
+
+
+def _describe(component: object) -> str:
+    try:
+        arguments = describe(component)["init_args"]
+    except NotDescribableError:
+        arguments = {}
+    listed = ", ".join(f"{name}={value}" for name, value in arguments.items() if value is not None)
+    return f"{type(component).__name__}({listed})"
+
+
+def _end(trainer: Trainer) -> str:
+    limits = {"epochs": trainer.max_epochs, "optimizer steps": trainer.max_steps}
+    return " or ".join(f"{number} {name}" for name, number in limits.items() if number not in (None, -1)) or "no limit"

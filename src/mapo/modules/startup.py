@@ -1,0 +1,135 @@
+"""Checks of a run before any weight is loaded: each error names the argument, its value and the fix."""
+
+from collections.abc import Sequence
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_info
+
+from mapo.data.base import PromptDataModule
+from mapo.policies.policy import Policy
+from mapo.policies.renderer import Renderer
+from mapo.types import Prompt, Sampling
+
+
+def check_arguments(
+    group_size: int,
+    updates_per_phase: int,
+    micro_batch_size: int,
+    kl_coef: float,
+    gradient_clip_norm: float | None,
+    sampling: Sampling,
+) -> None:
+    """Refuse arguments of the module that cannot train."""
+    if group_size < 2:
+        raise ValueError(f"group_size must be >= 2, got {group_size}: a group of one has nothing to be compared with")
+    for name, value in (("updates_per_phase", updates_per_phase), ("micro_batch_size", micro_batch_size)):
+        if value < 1:
+            raise ValueError(f"{name} must be >= 1, got {value}")
+    if not kl_coef >= 0:
+        raise ValueError(f"kl_coef must be >= 0 (0 turns the reference off), got {kl_coef}")
+    if gradient_clip_norm is not None and not gradient_clip_norm > 0:
+        raise ValueError(f"gradient_clip_norm must be > 0, or null for no clipping, got {gradient_clip_norm}")
+    if sampling.temperature == 0:
+        raise ValueError(
+            "sampling.temperature must be > 0 in training, got 0: greedy completions of one prompt are all the same"
+        )
+
+
+def check_trainer(trainer: Trainer) -> None:
+    """Refuse trainer arguments that a step of its own optimisation would ignore or get wrong."""
+    if trainer.gradient_clip_val:
+        raise ValueError(
+            f"trainer.gradient_clip_val={trainer.gradient_clip_val} has no effect here; "
+            "use model.gradient_clip_norm instead"
+        )
+    if trainer.accumulate_grad_batches != 1:
+        raise ValueError(
+            f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} would change the loss; use "
+            "model.micro_batch_size (memory) and model.updates_per_phase (optimizer steps per phase) instead"
+        )
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, ModelCheckpoint) and callback._train_time_interval is not None:
+            raise ValueError(
+                "ModelCheckpoint(train_time_interval=...) never saves under manual optimisation; "
+                "use every_n_train_steps, a multiple of model.updates_per_phase"
+            )
+
+
+def check_precision(trainer: Trainer, policy: Policy) -> None:
+    """Refuse precisions in which a small step is lost (trained weights are float32, see ``Policy``)."""
+    precision = str(trainer.precision)
+    if precision.startswith("16"):
+        raise ValueError(
+            f"trainer.precision={precision!r} needs loss scaling, which is not supported; use 'bf16-mixed'"
+        )
+    if precision == "bf16-true":
+        raise ValueError(
+            "trainer.precision='bf16-true' would hold the trained weights in bfloat16, where a step of 1e-6 is "
+            "lost in nearly all of them; use 'bf16-mixed'"
+            + ("" if policy.lora else ", with model.policy.lora for large models")
+        )
+
+
+def check_batches(data: PromptDataModule, *, world_size: int, updates_per_phase: int) -> None:
+    """Refuse a phase that does not divide into equal mini-batches on every rank."""
+    parts = world_size * updates_per_phase
+    if data.batch_size % parts:
+        raise ValueError(
+            f"data.batch_size={data.batch_size} prompts per phase do not divide by {world_size} ranks x "
+            f"{updates_per_phase} updates_per_phase; choose a multiple of {parts}"
+        )
+
+
+def check_prompts(data: PromptDataModule, renderer: Renderer, stage: str) -> None:
+    """Measure every prompt of the stage: long ones are dropped from training, and refused in evaluation."""
+    if stage == "fit":
+        too_long = _too_long(renderer, data.train_set)
+        if too_long:
+            data.drop_training_rows(list(too_long), next(iter(too_long.values())))
+    for name in data.eval_names:
+        data.reject_eval_rows(name, _too_long(renderer, data.eval_sets[name]))
+
+
+def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_phase: int) -> None:
+    """Check a stage's data, precision and prompts; the data module's own checks have run before."""
+    trainer = module.trainer
+    if stage == "fit":
+        check_precision(trainer, policy)
+    renderer = policy.load_renderer()
+    if renderer.processor is not None and not renderer.banned_ids:
+        raise ValueError(
+            f"the model at {policy.path!r} reads images, but no vision or role token was found to ban from sampling; "
+            "a sampled placeholder would break the next step"
+        )
+    if renderer.prefill:
+        rank_zero_info(f"The chat template opens every answer with {renderer.prefill!r}; rewards take it into account.")
+    data = getattr(trainer, "datamodule", None)
+    if isinstance(data, PromptDataModule):
+        if stage == "fit":
+            ranks = (trainer.distributed_sampler_kwargs or {}).get("num_replicas", 1)
+            check_batches(data, world_size=ranks, updates_per_phase=updates_per_phase)
+        check_prompts(data, renderer, stage)
+
+
+def evaluation_names(trainer: Trainer) -> list[str]:
+    """Return the names of the evaluation sets in the order of their loaders; ``set_0``, ... for bare loaders."""
+    data = getattr(trainer, "datamodule", None)
+    if isinstance(data, PromptDataModule):
+        return data.eval_names
+    loaders = (
+        trainer.predict_dataloaders
+        if trainer.predicting
+        else (trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders)
+    )
+    return [f"set_{index}" for index in range(len(loaders) if isinstance(loaders, list | tuple) else 1)]
+
+
+def _too_long(renderer: Renderer, prompts: Sequence[Prompt]) -> dict[str, str]:
+    limit = renderer.max_prompt_tokens
+    lengths = {prompt.sample_id: renderer.prompt_length(prompt) for prompt in prompts}
+    return {
+        sample_id: f"a prompt of {length} tokens is longer than policy.max_prompt_tokens={limit}"
+        for sample_id, length in lengths.items()
+        if length > limit
+    }

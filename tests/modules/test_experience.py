@@ -1,0 +1,74 @@
+import pytest
+import torch
+
+from mapo.modules.experience import Experience
+from mapo.types import Completion, EncodedPrompt, Prompt, Rollouts, Scores
+
+
+def rollouts(lengths: list[list[int]]) -> Rollouts:
+    """Groups whose completion g of prompt b has ids [10 b + g] * length."""
+    prompts = tuple(
+        EncodedPrompt(Prompt(f"row-{b}", (), (), "", {}), torch.zeros(3, dtype=torch.int64), {}, "")
+        for b in range(len(lengths))
+    )
+    completions = tuple(
+        tuple(Completion(p.prompt, "", "", torch.full((n,), 10 * b + g), False) for g, n in enumerate(row))
+        for b, (p, row) in enumerate(zip(prompts, lengths, strict=True))
+    )
+    sampled = tuple(tuple(-torch.ones(n) for n in row) for row in lengths)
+    return Rollouts(prompts, completions, sampled, 1.0)
+
+
+def scores(valid: list[list[bool]]) -> Scores:
+    mask = torch.tensor(valid)
+    return Scores(mask.float(), mask, mask.float(), mask, {})
+
+
+LENGTHS = [[1, 4], [2, 2], [5, 3], [1, 1]]
+
+
+@pytest.fixture
+def experience() -> Experience:
+    valid = [[True, True], [True, False], [True, True], [True, True]]
+    return Experience.from_groups(rollouts(LENGTHS), scores(valid), torch.arange(8.0).reshape(4, 2))
+
+
+def identities(rows: Experience) -> list[tuple[str, float]]:
+    return [(p.prompt.sample_id, a) for p, a in zip(rows.prompts, rows.advantages.tolist(), strict=True)]
+
+
+def test_advantages_stay_with_their_rows_through_every_cut(experience):
+    for part in experience.mini_batches(2):
+        for rows in part.micro_batches(3):
+            for prompt, ids, advantage in zip(rows.prompts, rows.token_ids, rows.advantages.tolist(), strict=True):
+                b, g = int(advantage) // 2, int(advantage) % 2
+                assert prompt.prompt.sample_id == f"row-{b}"
+                assert ids.tolist() == [10 * b + g] * LENGTHS[b][g]
+
+
+def test_mini_batch_k_holds_the_same_prompts_on_one_rank_or_two(experience):
+    """Rank r of W holds prompts r, r+W, ...; its k-th part must be its share of the global k-th part."""
+    lengths, whole = LENGTHS, experience
+    parts = [{name for name, _ in identities(part)} for part in whole.mini_batches(2)]
+    for rank in range(2):
+        local = [b for b in range(4) if b % 2 == rank]
+        valid = [[True, True]] * 2
+        mine = Experience.from_groups(rollouts([lengths[b] for b in local]), scores(valid), torch.zeros(2, 2))
+        for k, part in enumerate(mine.mini_batches(2)):
+            names = {f"row-{local[int(name.split('-')[1])]}" for name, _ in identities(part)}
+            assert names <= parts[k]
+
+
+def test_micro_batches_lose_and_repeat_nothing(experience):
+    rows = [row for part in experience.micro_batches(3) for row in identities(part)]
+    assert sorted(rows) == sorted(identities(experience))
+
+
+def test_invalid_completions_are_masked_out(experience):
+    mask = experience.completion_mask
+    assert mask.sum(dim=1).tolist() == [1, 4, 2, 0, 5, 3, 1, 1]
+
+
+def test_indivisible_mini_batches_are_refused(experience):
+    with pytest.raises(ValueError, match="8 completions do not divide into 3"):
+        experience.mini_batches(3)

@@ -1,0 +1,32 @@
+import math
+
+import torch
+
+from mapo.modules.means import Means
+
+
+def test_mean_weighs_values_not_calls():
+    means = Means()
+    means.add("reward", torch.tensor([1.0, 1.0, 1.0]))
+    means.add("reward", torch.tensor([0.0]))
+    assert means.compute() == {"reward": 0.75}
+
+
+def test_only_masked_values_count():
+    means = Means()
+    means.add_tokens({"ratio": torch.tensor([[1.0, 9.0], [3.0, 9.0]])}, torch.tensor([[True, False], [True, False]]))
+    assert means.compute() == {"ratio": 2.0}
+
+
+def test_nothing_counted_is_nan_and_not_zero():
+    means = Means()
+    means.add("kl", torch.zeros(2), torch.tensor([False, False]))
+    assert math.isnan(means.compute()["kl"])
+
+
+def test_ranks_of_unequal_size_reduce_to_the_mean_over_all_values():
+    one, other = Means(), Means()
+    one.add("length", torch.tensor([1.0, 2.0, 3.0]))
+    other.add("length", torch.tensor([6.0]))
+    other_sums = torch.tensor([[6.0, 1.0]], dtype=torch.float64)
+    assert one.compute(lambda sums: sums + other_sums) == {"length": 3.0}
