@@ -1,0 +1,37 @@
+# Each target sets up what it needs: a virtual environment with the versions of constraints.txt.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: demo test check fast docs clean
+
+demo: $(VENV)/.installed  ## the main job: a tiny vision-language model learns to read areas and perimeters
+	$(BIN)/python -m mapo fit --config configs/mapo_tiny.yaml
+
+test: check  ## everything: linters, tests, doctests, notebooks, the README's commands
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+check: $(VENV)/.installed  ## linters, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fast: $(VENV)/.installed  ## the tests without those marked slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow"
+
+docs: $(VENV)/.docs  ## the documentation as a web site in site/
+	$(BIN)/mkdocs build --strict
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache
