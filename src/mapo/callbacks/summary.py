@@ -1,0 +1,194 @@
+"""What a run came to: accuracies before and after, in the terminal and as a file."""
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from typing_extensions import override
+
+from mapo.callbacks.closing_table import STRICT_MATCH, evaluation_table, fit_table
+from mapo.callbacks.log_dir import log_dir
+from mapo.callbacks.phases import phases_finished
+from mapo.callbacks.ranks import gather, is_rank_zero
+from mapo.callbacks.results_file import versions, write_results
+from mapo.callbacks.set_metrics import set_metrics
+from mapo.callbacks.timeline import Timeline
+from mapo.modules.records import PhaseRecord
+
+
+class ClosingSummary(Callback):
+    """Prints a table of accuracies at the end of ``fit``, ``validate`` and ``test``, and writes ``results.json``.
+
+    For a fit, "before" is the first validation: a ``trainer.validate`` ahead of ``trainer.fit`` with the same trainer,
+    or else the first one in the fit; a resumed run keeps that of its checkpoint. Sanity checks do not count.
+    ``results.json`` lies in the logger's folder: ``sets`` holds every validation metric as ``{before, after,
+    before_phase, after_phase}`` in the metric's own unit (accuracies are shares of 1); an evaluation on its own has
+    ``after`` alone. ``seconds`` is the wall time of the fit, ``tokens_sampled`` the tokens of all training completions
+    on all ranks; both go on over resumes.
+    """
+
+    def __init__(self) -> None:
+        self._timeline = Timeline()
+        self._folder: Path | None = None
+        self._fitting = self._training = False
+        self._started: float | None = None
+        self._seconds = 0.0  # of the parts of this run that are over
+        self._tokens = 0  # of this rank; on rank 0 also of the run before a resume
+        self._tokens_of_all: int | None = None
+
+    # -- what is remembered --------------------------------------------------------------------------------------------
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._folder, self._fitting = log_dir(trainer), stage == "fit"
+        self._started = time.monotonic() if self._fitting else None
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._training = True
+
+    @override
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        record: PhaseRecord | None = getattr(pl_module, "last_phase", None)
+        if record is not None:
+            self._tokens += sum(len(one.token_ids) for group in record.rollouts.completions for one in group)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        sets = set_metrics(trainer.callback_metrics, "val")
+        self._timeline.read(sets, phases_finished(trainer))
+        if trainer.state.fn == "validate":
+            self._close_evaluation(trainer, pl_module, "validate", sets)
+
+    @override
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close_evaluation(trainer, pl_module, "test", set_metrics(trainer.callback_metrics, "test"))
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tokens_of_all = sum(gather(self._tokens))
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run goes on from; every rank must call it."""
+        seconds, tokens = self._seconds_so_far(), sum(gather(self._tokens))
+        return {"timeline": self._timeline.state_dict(), "seconds": seconds, "tokens": tokens}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if not self._fitting:  # `validate` of a checkpoint restores callbacks, too, but continues nothing
+            return
+        self._timeline = Timeline.from_state_dict(state_dict["timeline"])
+        self._seconds = state_dict["seconds"]
+        self._tokens = state_dict["tokens"] if is_rank_zero() else 0
+
+    def _seconds_so_far(self) -> float:
+        return self._seconds + (0.0 if self._started is None else time.monotonic() - self._started)
+
+    # -- what is said of it --------------------------------------------------------------------------------------------
+
+    @override
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._seconds, self._started, self._training = self._seconds_so_far(), None, False
+        if not trainer.is_global_zero:
+            return
+        tokens = self._tokens if self._tokens_of_all is None else self._tokens_of_all
+        _say("", "Closing summary of fit")
+        if self._timeline.latest:
+            _say(fit_table(self._timeline), STRICT_MATCH)
+        else:
+            _say("No validation ran in this fit, so there are no accuracies to compare.")
+        _say(f"{phases_finished(trainer)} phases in {_duration(self._seconds)}, {tokens:,} tokens sampled")
+        results = self._fit_results(trainer, pl_module, tokens=tokens, finished=True)
+        self._say_places(_saved_checkpoint(trainer), self._write(results))
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if not (self._training and trainer.is_global_zero):
+            return
+        self._training, phases = False, phases_finished(trainer)
+        tokens = self._tokens if trainer.world_size == 1 else None  # the other ranks may be gone
+        try:
+            path = self._write(self._fit_results(trainer, pl_module, tokens=tokens, finished=False))
+            figures = "" if path is None else f"; its figures so far are in {_shown(path)}"
+        except OSError as error:  # a full disk may be what stopped the run, and that error must be the one that is seen
+            figures = f"; its figures could not be written ({error})"
+        _say(f"fit was broken off after {phases} phases ({type(exception).__name__}), no closing summary{figures}")
+
+    def _close_evaluation(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, sets: dict[str, dict[str, float]]
+    ) -> None:
+        if not trainer.is_global_zero:
+            return
+        _say(
+            "", f"Summary of {stage}", *([evaluation_table(sets), STRICT_MATCH] if sets else ["No set was evaluated."])
+        )
+        checkpoint = str(trainer.ckpt_path) if trainer.ckpt_path else None
+        figures = {
+            name: {
+                metric: {"before": None, "before_phase": None, "after": value, "after_phase": None}
+                for metric, value in metrics.items()
+            }
+            for name, metrics in sets.items()
+        }
+        path = self._write({"stage": stage, "sets": figures, "checkpoint": checkpoint, **_origin(pl_module)})
+        self._say_places(checkpoint, path)
+
+    def _fit_results(
+        self, trainer: Trainer, pl_module: LightningModule, *, tokens: int | None, finished: bool
+    ) -> dict[str, Any]:
+        return {
+            "stage": "fit",
+            "finished": finished,
+            "sets": self._timeline.figures(),
+            "phases": phases_finished(trainer),
+            "seconds": round(self._seconds_so_far(), 1),
+            "tokens_sampled": tokens,
+            "checkpoint": _saved_checkpoint(trainer),
+            **_origin(pl_module),
+        }
+
+    def _write(self, results: Mapping[str, Any]) -> Path | None:
+        return None if self._folder is None else write_results(self._folder, results)
+
+    def _say_places(self, checkpoint: str | None, results: Path | None) -> None:
+        places = {"checkpoint": checkpoint, "logs": self._folder, "results": results}
+        _say(*(f"{name:<10}  {_shown(Path(place))}" for name, place in places.items() if place))
+
+
+def _saved_checkpoint(trainer: Trainer) -> str | None:
+    """Return the best checkpoint of the run, or else its last one."""
+    savers = [callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint)]  # type: ignore[attr-defined]
+    paths = [saver.best_model_path for saver in savers] + [saver.last_model_path for saver in savers]
+    return next((path for path in paths if path), None)
+
+
+def _origin(pl_module: LightningModule) -> dict[str, Any]:
+    """Return what a figure has to be read with: the rule, the seed, the versions."""
+    given = os.environ.get("PL_GLOBAL_SEED")
+    seed = getattr(pl_module, "seed", None if given is None else int(given))
+    return {"rule": STRICT_MATCH, "seed": seed, "versions": versions()}
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _say(*lines: str) -> None:
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()

@@ -1,0 +1,158 @@
+import json
+
+import pytest
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from mapo.callbacks.summary import ClosingSummary
+
+
+def results(folder, name="results.json"):
+    return json.loads((folder / name).read_text())
+
+
+def summary(output: str) -> list[str]:
+    return output[output.index("Closing summary of fit") :].splitlines()
+
+
+def test_a_validation_ahead_of_the_fit_is_the_before(module, make_trainer, phases, rows, tmp_path, capsys):
+    trainer, two_sets = make_trainer(ClosingSummary(), max_epochs=2), module(("grid", "bars-ood"))
+    trainer.validate(two_sets, [rows, rows], verbose=False)
+    trainer.fit(two_sets, phases, [rows, rows])
+
+    assert summary(capsys.readouterr().out)[1:5] == [
+        "set      | sampled before -> after | greedy before -> after |  phase | rows",
+        "---------+-------------------------+------------------------+--------+-----",
+        "grid     |       40.0 % -> 100.0 % |      50.0 % -> 110.0 % | 0 -> 6 |    5",
+        "bars-ood |       40.0 % -> 100.0 % |      50.0 % -> 110.0 % | 0 -> 6 |    5",
+    ]
+    written = results(tmp_path)
+    assert (written["stage"], written["finished"], written["phases"]) == ("fit", True, 6)
+    assert written["sets"]["bars-ood"]["accuracy"] == {
+        "before": pytest.approx(0.4),
+        "after": pytest.approx(1.0),
+        "before_phase": 0,
+        "after_phase": 6,
+    }
+    assert written["tokens_sampled"] == 6 * 2 * (3 + 4)  # phases x prompts x a group of 3 and 4 tokens
+    assert "Strict-match" in written["rule"]
+    assert {"python", "torch", "lightning"} <= written["versions"].keys()
+
+
+def test_without_it_the_first_validation_of_the_fit_is_the_before(module, make_trainer, phases, rows, capsys):
+    make_trainer(ClosingSummary(), val_check_interval=1, num_sanity_val_steps=1).fit(module(), phases, rows)
+    grid = summary(capsys.readouterr().out)[3]
+    assert grid == "grid |        50.0 % -> 70.0 % |       60.0 % -> 80.0 % | 1 -> 3 |    5"
+
+
+def test_a_single_validation_has_no_before(module, make_trainer, phases, rows, tmp_path, capsys):
+    make_trainer(ClosingSummary()).fit(module(), phases, rows)
+    assert summary(capsys.readouterr().out)[3].startswith("grid |             - -> 70.0 %")
+    assert results(tmp_path)["sets"]["grid"]["accuracy"]["before"] is None
+
+
+def test_a_fit_without_validation_says_so(module, make_trainer, phases, tmp_path, capsys):
+    make_trainer(ClosingSummary()).fit(module(), phases)
+    lines = summary(capsys.readouterr().out)
+    assert lines[1] == "No validation ran in this fit, so there are no accuracies to compare."
+    assert lines[2].startswith("3 phases in ")
+    assert lines[2].endswith(" s, 42 tokens sampled")
+    assert results(tmp_path)["sets"] == {}
+
+
+def test_a_sanity_check_is_no_validation(module, make_trainer, phases, rows, capsys):
+    trainer = make_trainer(ClosingSummary(), num_sanity_val_steps=1, check_val_every_n_epoch=2)
+    trainer.fit(module(), phases, rows)
+    assert "No validation ran" in capsys.readouterr().out
+
+
+def test_a_resumed_run_keeps_its_before(module, make_trainer, phases, rows, tmp_path, capsys):
+    first = make_trainer(ClosingSummary())
+    first.validate(module(), rows, verbose=False)
+    first.fit(module(), phases, rows)
+    first.save_checkpoint(tmp_path / "end.ckpt")
+    spent = results(tmp_path)["seconds"]
+    capsys.readouterr()
+
+    resumed = make_trainer(ClosingSummary(), max_epochs=2)
+    resumed.fit(module(), phases, rows, ckpt_path=tmp_path / "end.ckpt")
+    assert summary(capsys.readouterr().out)[3].split(" | ")[1].strip() == "40.0 % -> 100.0 %"
+    written = results(tmp_path)
+    assert written["tokens_sampled"] == 6 * 2 * (3 + 4)
+    assert written["seconds"] >= spent
+
+
+def test_evaluations_have_a_summary_of_their_own(module, make_trainer, rows, tmp_path, capsys):
+    trainer = make_trainer(ClosingSummary())
+    for stage in ("validate", "test"):
+        getattr(trainer, stage)(module(), rows, verbose=False)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[1:5] == [
+            f"Summary of {stage}",
+            "set  | sampled | greedy | rows",
+            "-----+---------+--------+-----",
+            "grid |  40.0 % | 50.0 % |    5",
+        ]
+        written = results(tmp_path)
+        assert written["stage"] == stage
+        assert written["sets"]["grid"]["accuracy"]["after"] == pytest.approx(0.4)
+
+
+def test_an_evaluation_does_not_replace_the_results_of_a_fit(module, make_trainer, phases, rows, tmp_path):
+    trainer = make_trainer(ClosingSummary())
+    trainer.fit(module(), phases, rows)
+    trainer.validate(module(), rows, verbose=False)
+    assert results(tmp_path)["stage"] == "fit"
+    assert results(tmp_path, "results_validate.json")["stage"] == "validate"
+
+
+def test_validating_a_checkpoint_names_it_and_forgets_nothing(module, make_trainer, phases, rows, tmp_path, capsys):
+    trainer = make_trainer(ClosingSummary())
+    trainer.fit(module(), phases, rows)
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    another = make_trainer(ClosingSummary())
+    another.validate(module(), rows, ckpt_path=tmp_path / "end.ckpt", verbose=False)
+    assert results(tmp_path, "results_validate.json")["checkpoint"] == str(tmp_path / "end.ckpt")
+    assert another.callbacks[0].state_dict()["tokens"] == 0
+
+
+def test_the_places_of_logs_and_checkpoint_are_named(module, make_trainer, phases, rows, tmp_path, capsys):
+    logger = TensorBoardLogger(tmp_path)
+    best = ModelCheckpoint(monitor="val/grid/accuracy", mode="max", filename="best")
+    make_trainer(ClosingSummary(), best, logger=logger, enable_checkpointing=True).fit(module(), phases, rows)
+    assert summary(capsys.readouterr().out)[-3:] == [
+        f"checkpoint  {logger.log_dir}/checkpoints/best.ckpt",
+        f"logs        {logger.log_dir}",
+        f"results     {logger.log_dir}/results.json",
+    ]
+
+
+def test_an_interrupted_fit_says_so_in_one_line(module, make_trainer, phases, rows, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        make_trainer(ClosingSummary(), val_check_interval=1).fit(module(stop_in_phase=2), phases, rows)
+    assert capsys.readouterr().out.splitlines() == [
+        "fit was broken off after 2 phases (KeyboardInterrupt), no closing summary; "
+        f"its figures so far are in {tmp_path}/results.json"
+    ]
+    written = results(tmp_path)
+    assert not written["finished"]
+    assert written["sets"]["grid"]["accuracy"]["after_phase"] == 2
+
+
+def test_an_error_is_not_hidden_by_results_that_cannot_be_written(module, make_trainer, phases, tmp_path, capsys):
+    (tmp_path / "results.json.tmp").mkdir()
+    with pytest.raises(SystemExit):
+        make_trainer(ClosingSummary()).fit(module(stop_in_phase=1), phases)
+    assert "its figures could not be written" in capsys.readouterr().out
+
+
+def test_an_error_before_training_is_left_to_speak_for_itself(module, make_trainer, capsys):
+    with pytest.raises(Exception, match="train_dataloader"):
+        make_trainer(ClosingSummary()).fit(module())
+    assert capsys.readouterr().out == ""
+
+
+def test_fast_dev_run_prints_and_leaves_nothing_behind(module, make_trainer, phases, rows, tmp_path, capsys):
+    make_trainer(ClosingSummary(), fast_dev_run=True).fit(module(), phases, rows)
+    assert "Closing summary of fit" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
