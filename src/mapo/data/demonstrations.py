@@ -1,8 +1,18 @@
 """Demonstrations for the warm start: worked problems, first clean, then of mixed quality."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from random import Random
+from typing import Any
 
-from mapo.data.problem import Problem, Solution
+from typing_extensions import override
+
+from mapo.data import drawn_faces, grid_rectangles, plane_figures
+from mapo.data.base import PromptDataModule
+from mapo.data.loader import PhaseLoader
+from mapo.data.problem import INSTRUCTION, Family, Problem, Solution, as_prompt, draw_problems
+from mapo.data.rows import LazyPrompts
+from mapo.types import Prompt
 
 
 def completion(solution: Solution) -> str:
@@ -45,3 +55,105 @@ def mixed_completion(problem: Problem, rng: Random) -> str:
         "misread": lambda: problem.misread,
     }[quality]()
     return badly_formatted(solution, rng) if rng.random() < 0.15 else completion(solution)
+
+
+# Family, problems in its pool, share of a batch in quarters: words are the hardest to learn and the cheapest to read.
+_FAMILIES: tuple[tuple[Family, int, int], ...] = (
+    (grid_rectangles.FAMILY, 3000, 1),
+    (drawn_faces.FAMILY, 2400, 1),
+    (plane_figures.FAMILY, 8000, 2),
+)
+
+
+class WarmStartDemonstrations(PromptDataModule):
+    """What the built-in model is made from: demonstrations of all three task families, out-of-domain kinds included.
+
+    Every row carries its completion as ``metadata["completion"]``, as ``SupervisedModule`` reads it. One epoch is the
+    whole curriculum: clean demonstrations first, then ones of mixed quality, which leave the model able to solve what
+    it mostly gets wrong: something for reinforcement learning to find.
+    """
+
+    def __init__(
+        self,
+        *,
+        clean_steps: int = 1400,
+        mixed_steps: int = 140,
+        num_eval: int = 48,
+        batch_size: int = 64,
+        instruction: str = INSTRUCTION,
+        **settings: Any,
+    ) -> None:
+        """Keep the settings; problems are drawn in ``setup``.
+
+        Args:
+            clean_steps: Batches of right and well-formatted completions.
+            mixed_steps: Batches after them of which a third is right and a seventh badly formatted.
+            num_eval: Held-out problems of each evaluation set, with clean completions.
+            batch_size: Demonstrations of one optimizer step over all ranks, a multiple of 4: one quarter rectangles,
+                one quarter faces, one half problems in words.
+            instruction: Appended to every question.
+            **settings: As ``PromptDataModule``.
+        """
+        super().__init__(batch_size=batch_size, instruction=instruction, **settings)
+        if batch_size % 4:
+            raise ValueError(f"batch_size must be a multiple of 4 (quarters go to the families), got {batch_size}")
+        if clean_steps < 0 or mixed_steps < 0 or clean_steps + mixed_steps == 0:
+            raise ValueError(
+                f"clean_steps and mixed_steps must be >= 0 and not both 0, got {clean_steps}, {mixed_steps}"
+            )
+        self.clean_steps = clean_steps
+        self.mixed_steps = mixed_steps
+        self.num_eval = num_eval
+        self.problems: dict[str, Problem] = {}
+
+    @override
+    def train_prompts(self) -> Sequence[Prompt]:
+        return list(chain.from_iterable(self._draw(family, "warm_start", pool) for family, pool, _ in _FAMILIES))
+
+    @override
+    def eval_prompts(self) -> Mapping[str, Sequence[Prompt]]:
+        sets = {}
+        for family, _, _ in _FAMILIES:
+            for split, suffix in (("val", ""), ("out_of_domain", "_out_of_domain")):
+                rows = self._draw(family, split, self.num_eval)
+                sets[family.name + suffix] = [
+                    _with(row, completion(self.problems[row.sample_id].worked)) for row in rows
+                ]
+        return sets
+
+    @override
+    def train_dataloader(self) -> PhaseLoader:
+        seed = self.seed or 0
+        order = list(islice(self._order(seed), (self.clean_steps + self.mixed_steps) * self.batch_size))
+        rows = LazyPrompts(order, lambda index, row: self._demonstrate(self.train_set[row], index, seed))
+        # The order is the curriculum; shuffling would mix its stages.
+        return PhaseLoader(rows, batch_size=self.batch_size, seed=seed, shuffle=False, **self._data_parallel())
+
+    def _draw(self, family: Family, split: str, num: int) -> list[Prompt]:
+        problems = draw_problems(family, split, num, seed=0, distinct=split != "warm_start")
+        named = {f"{family.name}/{split}/{index}": problem for index, problem in enumerate(problems)}
+        self.problems |= named
+        return [as_prompt(p, name, instruction=self.instruction, system=self.system) for name, p in named.items()]
+
+    def _order(self, seed: int) -> Iterator[int]:
+        """Yield positions in ``train_set`` without end, batch by batch, every family running through its pool anew."""
+        streams = [self._stream(family, Random(f"{seed}/{family.name}")) for family, _, _ in _FAMILIES]
+        while True:
+            for stream, (_, _, quarters) in zip(streams, _FAMILIES, strict=True):
+                yield from islice(stream, quarters * self.batch_size // 4)
+
+    def _stream(self, family: Family, rng: Random) -> Iterator[int]:
+        pool = [i for i, row in enumerate(self.train_set) if row.sample_id.startswith(f"{family.name}/")]
+        while True:
+            rng.shuffle(pool)
+            yield from pool
+
+    def _demonstrate(self, row: Prompt, index: int, seed: int) -> Prompt:
+        problem = self.problems[row.sample_id]
+        if index < self.clean_steps * self.batch_size:
+            return _with(row, completion(problem.worked))
+        return _with(row, mixed_completion(problem, Random(f"{seed}/{index}")))
+
+
+def _with(row: Prompt, text: str) -> Prompt:
+    return row._replace(metadata={**row.metadata, "completion": text})

@@ -8,11 +8,12 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw
 
 from mapo.data.problem import Family, Problem, Solution, Split, draw_prompts
+from mapo.data.synthetic import SyntheticBenchmark
 from mapo.types import Prompt
 
 Point = tuple[float, float]
 
-_SIZE, _OVERSAMPLING = 84, 4  # drawn four times as large, then averaged down: smooth lines without a drawing library
+_SIZE, _OVERSAMPLING = 84, 3  # drawn three times as large, then averaged down: smooth lines without a drawing library
 
 
 class Expression(NamedTuple):
@@ -228,3 +229,9 @@ def face_prompts(split: str, num: int, seed: int = 0) -> list[Prompt]:
         Rows with one 84 x 84 picture each; the same for the same arguments.
     """
     return draw_prompts(FAMILY, split, num, seed)
+
+
+class DrawnFaces(SyntheticBenchmark):
+    """Emotion: which of Mikels' eight a drawn face shows; out of domain: sketches; hard: chalk drawings."""
+
+    family = FAMILY

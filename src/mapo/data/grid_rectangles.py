@@ -5,6 +5,7 @@ from random import Random
 from PIL import Image, ImageDraw
 
 from mapo.data.problem import Family, Problem, Solution, Split, draw_prompts
+from mapo.data.synthetic import SyntheticBenchmark
 from mapo.types import Prompt
 
 _SIZE, _CELL, _MARGIN = 84, 8, 2  # 10 x 10 cells of 8 pixels inside 84 x 84
@@ -144,3 +145,9 @@ def rectangle_prompts(split: str, num: int, seed: int = 0) -> list[Prompt]:
         Rows with one 84 x 84 picture each; the same for the same arguments.
     """
     return draw_prompts(FAMILY, split, num, seed)
+
+
+class GridRectangles(SyntheticBenchmark):
+    """Vision math: area and perimeter of a drawn rectangle; out of domain: three bars; hard: chalk drawings."""
+
+    family = FAMILY

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from random import Random
 
 from mapo.data.problem import Family, Problem, Solution, Split, draw_prompts
+from mapo.data.synthetic import SyntheticBenchmark
 from mapo.types import Prompt
 
 Numbers = tuple[int, ...]
@@ -41,7 +42,7 @@ def _boxes(numbers: Numbers) -> Solution:
 
 def _half_the_product(numbers: Numbers) -> Solution:
     product = numbers[0] * numbers[1]
-    return Solution(f"{numbers[0]}*{numbers[1]}={product},{product}/2={product // 2}", str(product // 2))
+    return Solution(f"{numbers[0]}*{numbers[1]}={product},{product}/2={product / 2:g}", f"{product / 2:g}")
 
 
 def _angles(rng: Random) -> Numbers:
@@ -58,7 +59,7 @@ def _small(rng: Random) -> Numbers:
 
 
 def _legs(rng: Random) -> Numbers:
-    return 2 * rng.randint(1, 20), rng.randint(2, 20)
+    return 2 * rng.randint(1, 20), rng.randint(2, 60)
 
 
 # kind: how it is asked, how its numbers are drawn, how it is solved
@@ -144,3 +145,9 @@ def figure_prompts(split: str, num: int, seed: int = 0) -> list[Prompt]:
         Rows without pictures; the same for the same arguments.
     """
     return draw_prompts(FAMILY, split, num, seed)
+
+
+class PlaneFigures(SyntheticBenchmark):
+    """Text math: angles and perimeters; out of domain: quadrilaterals and a word problem; hard: areas of triangles."""
+
+    family = FAMILY

@@ -13,7 +13,7 @@ from mapo.types import Prompt
 INSTRUCTION = "Think inside <think></think>, then answer in \\boxed{}."
 """Says the two things the format reward asks for in the few words that the built-in model knows."""
 
-_HELD_OUT_SHARE = 8  # one problem in eight may be validated on, and never trained on
+_HELD_OUT_SHARE = 4  # one problem in four may be validated on, and is never trained on
 
 
 class Solution(NamedTuple):

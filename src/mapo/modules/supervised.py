@@ -1,0 +1,179 @@
+"""Supervised fine-tuning on demonstrations, through the same scoring path as reinforcement learning."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, cast
+
+import torch
+from jaxtyping import Float, Int
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
+from typing_extensions import override
+
+from mapo.modules import startup
+from mapo.modules.hyperparameters import store_hyperparameters
+from mapo.modules.means import Means
+from mapo.modules.synchronisation import accumulate
+from mapo.policies.model import PolicyModel
+from mapo.policies.policy import Policy
+from mapo.policies.saving import save_policy
+from mapo.types import EncodedPrompt, Prompt
+
+Row = tuple[EncodedPrompt, Int[Tensor, " T"]]
+
+
+class SupervisedModule(LightningModule):
+    """Cross-entropy on the completions of demonstrations, averaged over the tokens of the whole batch and all ranks.
+
+    A demonstration is a ``Prompt`` whose ``metadata["completion"]`` is the text to learn; the end-of-sequence token is
+    learned with it, the prompt is not.
+
+    Args:
+        policy: The model to train: a Hugging Face name, a folder, or ``builtin``.
+        from_scratch: Start from random weights of that model's configuration instead of its trained ones.
+        micro_batch_size: Demonstrations scored in one forward pass; changes memory, never the result.
+        max_cached_prompts: Encoded prompts kept in memory by sample id, for data that come back; 0 keeps none.
+        gradient_clip_norm: Largest gradient norm of an optimizer step; null clips nothing.
+        optimizer: Builds the optimizer from the trainable parameters.
+        lr_scheduler: Builds a learning-rate schedule that advances with every optimizer step.
+        save_folder: Where the trained model is saved as Hugging Face loads it when fit ends; nowhere when null.
+        save_dtype: Precision of the saved weights.
+    """
+
+    actor: PolicyModel
+
+    def __init__(
+        self,
+        policy: Policy,
+        from_scratch: bool = False,
+        micro_batch_size: int = 16,
+        max_cached_prompts: int = 0,
+        gradient_clip_norm: float | None = 1.0,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        save_folder: str | None = None,
+        save_dtype: Literal["float32", "bfloat16"] = "bfloat16",
+    ) -> None:
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        super().__init__()
+        if micro_batch_size < 1:
+            raise ValueError(f"micro_batch_size must be >= 1, got {micro_batch_size}")
+        if from_scratch and policy.lora is not None:
+            raise ValueError("from_scratch=True has nothing to adapt: leave policy.lora out, or from_scratch False")
+        self.automatic_optimization = False
+        store_hyperparameters(self, arguments)
+        self.policy, self.from_scratch = policy, from_scratch
+        self.micro_batch_size, self.max_cached_prompts = micro_batch_size, max_cached_prompts
+        self.gradient_clip_norm, self.optimizer, self.lr_scheduler = gradient_clip_norm, optimizer, lr_scheduler
+        self.save_folder, self.save_dtype = save_folder, save_dtype
+        self._encoded: dict[str, EncodedPrompt] = {}
+        self._validation: dict[int, Means] = {}
+
+    @override
+    def training_step(self, demonstrations: Sequence[Prompt], batch_idx: int) -> None:
+        rows = [self.encode(demonstration) for demonstration in demonstrations]
+        num_tokens = self.sum_over_ranks(sum(len(token_ids) for _, token_ids in rows))
+        micro_batches = list(self.micro_batches(rows))
+        optimizer = cast(LightningOptimizer, self.optimizers())
+        optimizer.zero_grad()
+        means = Means()
+        for position, part in enumerate(micro_batches):
+            with accumulate(self.trainer, self.actor, not_last=position < len(micro_batches) - 1):
+                self.manual_backward(self.loss(part, means) * (self.trainer.world_size / num_tokens))
+        limit = float("inf") if self.gradient_clip_norm is None else self.gradient_clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(self.actor.trainable_parameters(), limit)
+        optimizer.step()
+        if self.lr_scheduler is not None:
+            cast(LRScheduler, self.lr_schedulers()).step()
+        self.log("train/loss", means.compute(self.reduce_sums)["loss"], prog_bar=True)
+        self.log("train/gradient_norm", norm)
+        self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
+
+    @override
+    def validation_step(self, demonstrations: Sequence[Prompt], batch_idx: int, dataloader_idx: int = 0) -> None:
+        means = self._validation.setdefault(dataloader_idx, Means())
+        for part in self.micro_batches([self.encode(demonstration) for demonstration in demonstrations]):
+            self.loss(part, means)
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        for index, name in enumerate(startup.evaluation_names(self.trainer)):
+            means = self._validation.pop(index, Means())
+            means.add("loss", torch.zeros(0))  # a rank without rows takes part in the reduction as well
+            self.log(f"val/{name}/loss", means.compute(self.reduce_sums)["loss"], rank_zero_only=True)
+
+    def loss(self, rows: Sequence[Row], means: Means) -> Float[Tensor, ""]:
+        """Return the cross-entropy of the completions in nats, summed over their tokens."""
+        prompts, token_ids = zip(*rows, strict=True)
+        logprobs = self.actor.score(prompts, token_ids, temperature=1.0).logprobs
+        lengths = torch.tensor([len(ids) for ids in token_ids], device=logprobs.device)
+        means.add("loss", -logprobs, torch.arange(logprobs.shape[1], device=logprobs.device) < lengths[:, None])
+        return -logprobs.sum()
+
+    def encode(self, demonstration: Prompt) -> Row:
+        """Return a demonstration as tokens.
+
+        Raises:
+            ValueError: It has no completion.
+        """
+        text = demonstration.metadata.get("completion")
+        if not isinstance(text, str) or not text:
+            raise ValueError(
+                f"sample {demonstration.sample_id!r} is no demonstration: its metadata must hold 'completion', "
+                f"the text to learn, got {text!r}"
+            )
+        prompt = self._encoded.get(demonstration.sample_id) or self.actor.renderer.encode(demonstration)
+        if len(self._encoded) < self.max_cached_prompts:
+            self._encoded[demonstration.sample_id] = prompt
+        return prompt, self.actor.renderer.encode_completion(text)
+
+    def micro_batches(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+        """Cut into parts of rows of similar length, which keeps padding small; nothing is dropped."""
+        by_length = sorted(rows, key=lambda row: len(row[0].input_ids) + len(row[1]))
+        for start in range(0, len(rows), self.micro_batch_size):
+            yield by_length[start : start + self.micro_batch_size]
+
+    def sum_over_ranks(self, number: float) -> float:
+        """Return the sum of a number over all ranks."""
+        total = torch.tensor(number, dtype=torch.float64, device=self.device)
+        return float(self.trainer.strategy.reduce(total, reduce_op="sum"))
+
+    def reduce_sums(self, sums: Tensor) -> Tensor:
+        """Return a tensor summed over all ranks, on the CPU."""
+        return self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
+
+    @override
+    def configure_callbacks(self) -> list[Any]:
+        startup.check_trainer(self.trainer)
+        return []
+
+    @override
+    def setup(self, stage: str) -> None:
+        startup.check_run(self, self.policy, stage, updates_per_phase=1)
+
+    @override
+    def configure_model(self) -> None:
+        if hasattr(self, "actor"):
+            return
+        self.actor = self.policy.load_model(reference=False)
+        if self.from_scratch:
+            network = self.actor.model
+            network.load_state_dict(type(network)(network.config).state_dict())
+
+    @override
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self.optimizer(self.actor.trainable_parameters())
+        if self.lr_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"}}
+
+    @override
+    def on_fit_end(self) -> None:
+        if self.save_folder is not None and self.trainer.is_global_zero:
+            rank_zero_info(
+                f"The trained model is in {save_policy(self.actor, self.save_folder, dtype=self.save_dtype)}"
+            )

@@ -1,0 +1,132 @@
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from mapo.data.base import PromptDataModule
+from mapo.modules.supervised import SupervisedModule
+from mapo.policies.policy import Lora, Policy
+from mapo.types import Prompt
+
+
+class Echoes(PromptDataModule):
+    """Say a letter, and it is said again, more or less often."""
+
+    def __init__(self, completion: bool = True, **kwargs) -> None:
+        super().__init__(instruction="", **kwargs)
+        self.completion = completion
+
+    def row(self, index: int) -> Prompt:
+        letter = "abcdefgh"[index % 8]
+        texts = {"completion": letter * (1 + index % 3)} if self.completion else {}
+        return self.prompt(f"row {index}", f"say {letter}", letter, **texts)
+
+    def train_prompts(self):
+        return [self.row(index) for index in range(16)]
+
+    def eval_prompts(self):
+        return {"echoes": [self.row(index) for index in range(5)]}
+
+
+class Losses(Callback):
+    def __init__(self) -> None:
+        self.values = []
+
+    def on_train_batch_end(self, trainer, *_) -> None:
+        self.values.append(float(trainer.callback_metrics["train/loss"]))
+
+
+def fit(tmp_path, path, *, max_epochs=1, data=None, **kwargs):
+    losses = Losses()
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=max_epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[losses],
+        default_root_dir=tmp_path,
+    )
+    module = SupervisedModule(Policy(path=str(path)), **kwargs)
+    trainer.fit(module, datamodule=data or Echoes(batch_size=8, seed=0))
+    return module, trainer, losses.values
+
+
+def adam(parameters):
+    return torch.optim.AdamW(parameters, lr=1e-2)
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=1.0)
+
+
+def weights(module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten().double() for p in module.actor.trainable_parameters()])
+
+
+def test_the_loss_falls_in_training_and_validation(tmp_path, tiny_lm_path) -> None:
+    _, trainer, losses = fit(tmp_path, tiny_lm_path, max_epochs=15, optimizer=adam)
+    assert losses[-1] < 0.3 * losses[0]
+    assert float(trainer.callback_metrics["val/echoes/loss"]) < 0.3 * losses[0]
+
+
+def test_the_first_loss_is_the_token_mean_over_the_completions(tmp_path, tiny_lm_path) -> None:
+    model = Policy(path=str(tiny_lm_path)).load_model(reference=False)
+    data = Echoes(batch_size=16, seed=0)
+    data.setup("fit")
+    rows = list(data.train_set)
+    ids = [model.renderer.encode_completion(row.metadata["completion"]) for row in rows]
+    assert all(int(i[-1]) in model.renderer.eos_ids for i in ids)
+    encoded = [model.renderer.encode(row) for row in rows]
+    with torch.no_grad():  # one by one
+        by_row = [model.score([e], [i], temperature=1.0).logprobs.sum() for e, i in zip(encoded, ids, strict=True)]
+    expected = -sum(by_row) / sum(map(len, ids))
+    _, _, losses = fit(tmp_path, tiny_lm_path, data=Echoes(batch_size=16, seed=0), optimizer=adam)
+    assert losses[0] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 3, 8])
+def test_micro_batches_change_nothing(tmp_path, tiny_lm_path, micro_batch_size: int) -> None:
+    whole = weights(fit(tmp_path, tiny_lm_path, micro_batch_size=16, optimizer=sgd)[0])
+    start = weights(fit(tmp_path, tiny_lm_path, micro_batch_size=16, optimizer=lambda p: torch.optim.SGD(p, lr=0.0))[0])
+    parts = weights(fit(tmp_path, tiny_lm_path, micro_batch_size=micro_batch_size, optimizer=sgd)[0])
+    assert (whole - parts).norm() < 1e-5 * (whole - start).norm()
+
+
+def test_a_cache_of_prompts_changes_nothing(tmp_path, tiny_vl_path) -> None:
+    plain, cached = (
+        fit(tmp_path, tiny_vl_path, max_epochs=2, max_cached_prompts=size, optimizer=adam)[0] for size in (0, 5)
+    )
+    assert torch.equal(weights(plain), weights(cached))
+    assert len(cached._encoded) == 5
+
+
+def test_from_scratch_keeps_the_configuration_and_forgets_the_weights(tmp_path, tiny_lm_path) -> None:
+    still = {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.0)}
+    trained, fresh = (weights(fit(tmp_path, tiny_lm_path, from_scratch=new, **still)[0]) for new in (False, True))
+    assert trained.shape == fresh.shape
+    assert (trained - fresh).norm() > 0.1 * trained.norm()
+    with pytest.raises(ValueError, match="from_scratch=True has nothing to adapt"):
+        SupervisedModule(Policy(path=str(tiny_lm_path), lora=Lora()), from_scratch=True)
+
+
+def test_the_saved_folder_is_the_trained_policy(tmp_path, tiny_vl_path) -> None:
+    folder = tmp_path / "saved"
+    module, _, _ = fit(tmp_path, tiny_vl_path, optimizer=adam, save_folder=str(folder), save_dtype="float32")
+    again = Policy(path=str(folder)).load_model(reference=False)
+    for name, weight in module.actor.model.state_dict().items():
+        assert torch.equal(weight, again.model.state_dict()[name]), name
+    assert again.renderer.eos_ids == module.actor.renderer.eos_ids
+
+
+def test_a_row_without_a_completion_is_named(tmp_path, tiny_lm_path) -> None:
+    with pytest.raises(ValueError, match=r"sample 'row \d+' is no demonstration: its metadata must hold 'completion'"):
+        fit(tmp_path, tiny_lm_path, data=Echoes(completion=False, batch_size=8, seed=0))
+
+
+def test_a_checkpoint_rebuilds_the_module(tmp_path, tiny_lm_path) -> None:
+    module, trainer, _ = fit(tmp_path, tiny_lm_path)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    again = SupervisedModule.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    assert torch.equal(weights(module), weights(again))
