@@ -7,13 +7,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
+from mapo.callbacks.completion_rows import evaluation_rows, phase_rows
 from mapo.callbacks.completions_markdown import completions_markdown
 from mapo.callbacks.image_grid import image_grid
 from mapo.callbacks.json_lines import Cursor, JsonLines
 from mapo.callbacks.log_dir import log_dir
 from mapo.callbacks.phases import phases_finished
 from mapo.callbacks.ranks import gather
-from mapo.callbacks.rows import evaluation_rows, phase_rows
 from mapo.modules.records import EvaluationRecord, PhaseRecord
 from mapo.types import Prompt
 
