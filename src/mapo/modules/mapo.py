@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from mapo.advantages.base import Advantage
+from mapo.advantages.groups import has_signal
 from mapo.advantages.mixed import MixedAdvantage
 from mapo.functional.noise import stream_key
 from mapo.losses.aggregation import Aggregation, TokenMean
@@ -143,12 +144,10 @@ class MAPOModule(LightningModule):
 
     def phase(self, scores: Scores, prompts: Sequence[Prompt]) -> Phase:
         """Return what advantages may know of the whole batch, over all ranks."""
-        rewards, valid = scores.rewards, scores.valid
-        highest = rewards.masked_fill(~valid, -torch.inf).amax(dim=1)
-        lowest = rewards.masked_fill(~valid, torch.inf).amin(dim=1)
-        counts = torch.tensor([len(prompts), int((highest > lowest).sum())], device=self.device)
-        total, active = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
-        return Phase(self.phase_index, self.seed, tuple(p.sample_id for p in prompts), total, active)
+        active = int(has_signal(scores.rewards, scores.valid).sum())
+        counts = torch.tensor([len(prompts), active], device=self.device)
+        num_groups, num_active = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        return Phase(self.phase_index, self.seed, tuple(p.sample_id for p in prompts), num_groups, num_active)
 
     # -- the update ----------------------------------------------------------------------------------------------------
 

@@ -1,19 +1,20 @@
 """What a run is going to do, in words, before anything is loaded."""
 
-from lightning.pytorch import Trainer
+from collections.abc import Mapping
+from typing import Any
 
 from mapo.data.base import PromptDataModule
 from mapo.modules.hyperparameters import NotDescribableError, describe
 from mapo.modules.mapo import MAPOModule
 
 
-def plan(module: MAPOModule, data: PromptDataModule, trainer: Trainer) -> str:
+def plan(module: MAPOModule, data: PromptDataModule, trainer: Mapping[str, Any]) -> str:
     """Return the plan of a fit as an aligned table.
 
     Args:
         module: Not yet loaded.
         data: Not yet set up.
-        trainer: Only its settings are read.
+        trainer: Its configuration; a plan needs none of its devices.
     """
     sampling, objective = module.sampling, module.objective
     completions = data.batch_size * module.group_size
@@ -30,9 +31,9 @@ def plan(module: MAPOModule, data: PromptDataModule, trainer: Trainer) -> str:
         f"at most {sampling.max_completion_tokens} tokens after at most {module.policy.max_prompt_tokens} of prompt",
         "evaluation": "; ".join(f"{mode}: {num} x T={s.temperature:g}" for mode, num, s in module.evaluation.modes()),
         "ends after": _end(trainer),
-        "devices": f"{trainer.num_devices} x {type(trainer.accelerator).__name__} on {trainer.num_nodes} nodes, "
-        f"{type(trainer.strategy).__name__}, precision {trainer.precision}",
-        "weights' states": "float32 weights, gradients and two Adam moments: 16 bytes per trained parameter",
+        "devices": f"{trainer['devices']} x {trainer['accelerator']} on {trainer['num_nodes']} node(s), "
+        f"strategy {_name(trainer['strategy'])}, precision {trainer['precision'] or '32-true'}",
+        "memory": "16 bytes per trained parameter (float32 weights, gradients, Adam's two moments), before activations",
     }
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
@@ -57,6 +58,10 @@ def _describe(component: object) -> str:
     return f"{type(component).__name__}({listed})"
 
 
-def _end(trainer: Trainer) -> str:
-    limits = {"epochs": trainer.max_epochs, "optimizer steps": trainer.max_steps}
+def _name(value: Any) -> str:
+    return str(value["class_path"]).rpartition(".")[2] if isinstance(value, Mapping) else str(value)
+
+
+def _end(trainer: Mapping[str, Any]) -> str:
+    limits = {"epochs": trainer["max_epochs"], "optimizer steps": trainer["max_steps"]}
     return " or ".join(f"{number} {name}" for name, number in limits.items() if number not in (None, -1)) or "no limit"
