@@ -61,6 +61,8 @@ class WrittenAnswers(LightningModule):
         self.log_dict({f"train/{name}": value for name, value in figures.items()})
 
     def evaluate(self, stage: str, prompts: list[Prompt], dataloader_idx: int) -> None:
+        if not prompts:
+            return  # as MAPOModule does: the records of the batch before stay
         name = self.sets[dataloader_idx]
         self.rows[name] += len(prompts)
         self.last_evaluation = tuple(

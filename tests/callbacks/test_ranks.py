@@ -60,6 +60,7 @@ def test_two_ranks_keep_and_count_everything_once(tmp_path):
     ]
     assert sorted(set(sampled)) == sorted(f"row-{i}" for i in range(12))
     assert len(sampled) == 12 * 2
+    assert sum(len(files[f"evaluation.rank{rank}.jsonl"].splitlines()) for rank in (0, 1)) == 5 * (1 + 2)
 
     run(script, folder, folder / "kept" / "step=4.ckpt")  # after two phases of three
     assert {name: (folder / name).read_text() for name in files} == files

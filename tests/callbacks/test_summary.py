@@ -54,7 +54,7 @@ def test_a_single_validation_has_no_before(module, make_trainer, phases, rows, t
 def test_a_fit_without_validation_says_so(module, make_trainer, phases, tmp_path, capsys):
     make_trainer(ClosingSummary()).fit(module(), phases)
     lines = summary(capsys.readouterr().out)
-    assert lines[1] == "No validation ran in this fit, so there are no accuracies to compare."
+    assert lines[1] == "No validation ran in this fit, so there is nothing to compare."
     assert lines[2].startswith("3 phases in ")
     assert lines[2].endswith(" s, 42 tokens sampled")
     assert results(tmp_path)["sets"] == {}
@@ -150,6 +150,32 @@ def test_an_error_before_training_is_left_to_speak_for_itself(module, make_train
     with pytest.raises(Exception, match="train_dataloader"):
         make_trainer(ClosingSummary()).fit(module())
     assert capsys.readouterr().out == ""
+
+
+def test_a_module_that_does_not_sample_reports_its_loss(make_trainer, module, phases, rows, tmp_path, capsys):
+    class Supervised(module):
+        def __init__(self):
+            super().__init__()
+            del self.last_phase, self.last_evaluation
+
+        def training_step(self, prompts, batch_idx):
+            self.optimizers().step()
+
+        def validation_step(self, prompts, batch_idx): ...
+
+        def on_validation_epoch_end(self):
+            self.log("val/grid/loss", 1.5)
+
+    make_trainer(ClosingSummary()).fit(Supervised(), phases, rows)
+    lines = summary(capsys.readouterr().out)
+    assert lines[1:4] == [
+        "set  | loss before -> after |   step | rows",
+        "-----+----------------------+--------+-----",
+        "grid |           - -> 1.500 | - -> 3 |    -",
+    ]
+    assert lines[4].startswith("3 steps in ")
+    assert "tokens" not in lines[4]
+    assert results(tmp_path)["rule"] is None
 
 
 def test_fast_dev_run_prints_and_leaves_nothing_behind(module, make_trainer, phases, rows, tmp_path, capsys):

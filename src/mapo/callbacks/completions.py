@@ -84,17 +84,23 @@ class CompletionsTable(Callback):
     # -- validation, test, prediction ----------------------------------------------------------------------------------
 
     @override
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
         if not trainer.sanity_checking:
-            self._keep_evaluation(trainer, pl_module, "evaluation")
+            self._keep_evaluation(trainer, pl_module, batch, "evaluation")
 
     @override
-    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        self._keep_evaluation(trainer, pl_module, "evaluation")
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        self._keep_evaluation(trainer, pl_module, batch, "evaluation")
 
     @override
-    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        self._keep_evaluation(trainer, pl_module, "predictions")
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        self._keep_evaluation(trainer, pl_module, batch, "predictions")
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -108,8 +114,8 @@ class CompletionsTable(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._shown.clear()
 
-    def _keep_evaluation(self, trainer: Trainer, pl_module: LightningModule, stem: str) -> None:
-        for record in getattr(pl_module, "last_evaluation", ()):
+    def _keep_evaluation(self, trainer: Trainer, pl_module: LightningModule, batch: Any, stem: str) -> None:
+        for record in getattr(pl_module, "last_evaluation", ()) if batch else ():  # an uneven last batch may be empty
             self._keep(stem, evaluation_rows(record, phase=phases_finished(trainer)))
             records = self._shown.setdefault((f"{record.stage}/{record.set_name}", record.mode), [])
             if sum(len(shown.rollouts.prompts) for shown in records) < self.num_groups:

@@ -2,7 +2,7 @@
 
 import math
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 
 
 def phases_finished(trainer: Trainer) -> int:
@@ -21,6 +21,11 @@ def phases_planned(trainer: Trainer) -> int | None:
     """
     limits = [limit for limit in (_by_epochs(trainer), _by_steps(trainer)) if limit is not None]
     return min(limits, default=None)
+
+
+def step_name(module: LightningModule) -> str:
+    """Return what one training step is called: a rollout phase, or just a step in a module without rollouts."""
+    return "phase" if hasattr(module, "last_phase") else "step"
 
 
 def _by_epochs(trainer: Trainer) -> int | None:

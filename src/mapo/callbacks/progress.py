@@ -1,7 +1,7 @@
 """One progress bar for the whole fit, counted in rollout phases."""
 
 import sys
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -9,9 +9,9 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from typing_extensions import override
 
-from mapo.callbacks.phases import phases_finished, phases_planned
+from mapo.callbacks.phases import phases_finished, phases_planned, step_name
 from mapo.callbacks.plain_bar import PlainBar
-from mapo.callbacks.set_metrics import percent, set_metrics
+from mapo.callbacks.set_metrics import FIGURES, percent, set_metrics
 
 _BAR = "{desc} |{bar:10}| {n_fmt}/{total_fmt} {unit}, {elapsed} elapsed, {remaining} left{postfix}"
 _LINE = "{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed} elapsed, {remaining} left{postfix}"
@@ -40,9 +40,9 @@ class PhaseProgressBar(TQDMProgressBar):
     # -- training ------------------------------------------------------------------------------------------------------
 
     @override
-    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.train_progress_bar = self._bar(
-            "Training", "phases", phases_planned(trainer), initial=phases_finished(trainer)
+            "Training", f"{step_name(pl_module)}s", phases_planned(trainer), initial=phases_finished(trainer)
         )
 
     @override
@@ -86,15 +86,18 @@ class PhaseProgressBar(TQDMProgressBar):
             self._open_set(title, trainer.val_dataloaders, self.total_val_batches_current_dataloader)
 
     @override
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        self._advance_set(pl_module)
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        self._advance_set(pl_module, batch)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close_set()
         if trainer.state.fn == "fit" and not trainer.sanity_checking and self.is_enabled:
             figures = validation_figures(trainer.callback_metrics)
-            self.train_progress_bar.write(f"Validation after phase {phases_finished(trainer)}: {figures}")
+            step = f"{step_name(pl_module)} {phases_finished(trainer)}"
+            self.train_progress_bar.write(f"Validation after {step}: {figures}")
 
     @override
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -108,8 +111,10 @@ class PhaseProgressBar(TQDMProgressBar):
             self._open_set("Test", trainer.test_dataloaders, self.total_test_batches_current_dataloader)
 
     @override
-    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        self._advance_set(pl_module)
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        self._advance_set(pl_module, batch)
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -127,8 +132,10 @@ class PhaseProgressBar(TQDMProgressBar):
             self._open_set("Prediction", trainer.predict_dataloaders, self.total_predict_batches_current_dataloader)
 
     @override
-    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        self._advance_set(pl_module)
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        self._advance_set(pl_module, batch)
 
     @override
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -147,13 +154,12 @@ class PhaseProgressBar(TQDMProgressBar):
             position=1 if self.trainer.state.fn == "fit" else 0,
         )
 
-    def _advance_set(self, pl_module: LightningModule) -> None:
+    def _advance_set(self, pl_module: LightningModule, batch: Sequence[Any]) -> None:
         """Count the rows of the latest batch; every rank evaluates as many as this one, up to the last batch."""
-        bar, records = self.val_progress_bar, pl_module.last_evaluation
-        if not isinstance(records, tuple) or not records:
-            return
-        bar.set_description_str(f"{self._title} {records[0].set_name}", refresh=False)
-        done = bar.n + self.trainer.world_size * max(len(record.rollouts.prompts) for record in records)
+        bar, records = self.val_progress_bar, getattr(pl_module, "last_evaluation", ())
+        if records:
+            bar.set_description_str(f"{self._title} {records[0].set_name}", refresh=False)
+        done = bar.n + self.trainer.world_size * len(batch)
         _advance(bar, done if bar.total is None else min(done, bar.total))
 
     def _close_set(self) -> None:
@@ -185,7 +191,7 @@ class PhaseProgressBar(TQDMProgressBar):
         }
         if sys.stdout.isatty():
             return Tqdm(**arguments)
-        return PlainBar(seconds_per_line=self.seconds_per_line, always=unit == "phases", **arguments)
+        return PlainBar(seconds_per_line=self.seconds_per_line, always=unit != "rows", **arguments)
 
     def _format(self, total: int | None) -> str:
         if total is None:
@@ -201,6 +207,7 @@ def phase_figures(metrics: Mapping[str, Any]) -> str:
         'reward 0.500, accuracy 25.0 %, 2.51k tokens/s'
     """
     words = {
+        "loss": lambda value: f"loss {value:.3f}",
         "reward": lambda value: f"reward {value:.3f}",
         "accuracy": lambda value: f"accuracy {percent(value)}",
         "completion_length": lambda value: f"length {value:.0f} tokens",
@@ -212,15 +219,14 @@ def phase_figures(metrics: Mapping[str, Any]) -> str:
 
 
 def validation_figures(metrics: Mapping[str, Any]) -> str:
-    """Return the accuracies of every validated set in words.
+    """Return the accuracies of every validated set in words, or the loss of a module that does not sample.
 
     Example:
         >>> validation_figures({"val/grid/accuracy": 0.5, "val/grid/accuracy_greedy": 0.625})
         'grid sampled 50.0 % greedy 62.5 %'
     """
-    words = {"accuracy": "sampled", "accuracy_greedy": "greedy"}
     return "; ".join(
-        " ".join([name, *(f"{words[key]} {percent(figures[key])}" for key in words if key in figures)])
+        " ".join([name, *(f"{title} {show(figures[key])}" for title, (key, show) in FIGURES.items() if key in figures)])
         for name, figures in set_metrics(metrics, "val").items()
     )
 

@@ -1,6 +1,6 @@
 """The figures of every evaluated set, out of a trainer's flat metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -27,3 +27,16 @@ def percent(share: float | None) -> str:
         ('41.4 %', '-')
     """
     return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def decimal(value: float | None) -> str:
+    """Return a number with three decimals; a dash for None."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+FIGURES: dict[str, tuple[str, Callable[[float | None], str]]] = {
+    "sampled": ("accuracy", percent),
+    "greedy": ("accuracy_greedy", percent),
+    "loss": ("loss", decimal),
+}
+"""What a set is judged by: the word for it, the metric, and how it is written."""

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from mapo.callbacks.closing_table import STRICT_MATCH, evaluation_table, fit_table
 from mapo.callbacks.log_dir import log_dir
-from mapo.callbacks.phases import phases_finished
+from mapo.callbacks.phases import phases_finished, step_name
 from mapo.callbacks.ranks import gather, is_rank_zero
 from mapo.callbacks.results_file import versions, write_results
 from mapo.callbacks.set_metrics import set_metrics
@@ -100,12 +100,13 @@ class ClosingSummary(Callback):
         if not trainer.is_global_zero:
             return
         tokens = self._tokens if self._tokens_of_all is None else self._tokens_of_all
-        _say("", "Closing summary of fit")
+        step = step_name(pl_module)
         if self._timeline.latest:
-            _say(fit_table(self._timeline), STRICT_MATCH)
+            _say("", "Closing summary of fit", fit_table(self._timeline, step), *_rule(pl_module))
         else:
-            _say("No validation ran in this fit, so there are no accuracies to compare.")
-        _say(f"{phases_finished(trainer)} phases in {_duration(self._seconds)}, {tokens:,} tokens sampled")
+            _say("", "Closing summary of fit", "No validation ran in this fit, so there is nothing to compare.")
+        sampled = f", {tokens:,} tokens sampled" if tokens else ""
+        _say(f"{phases_finished(trainer)} {step}s in {_duration(self._seconds)}{sampled}")
         results = self._fit_results(trainer, pl_module, tokens=tokens, finished=True)
         self._say_places(_saved_checkpoint(trainer), self._write(results))
 
@@ -113,23 +114,22 @@ class ClosingSummary(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if not (self._training and trainer.is_global_zero):
             return
-        self._training, phases = False, phases_finished(trainer)
+        self._training, done = False, f"{phases_finished(trainer)} {step_name(pl_module)}s"
         tokens = self._tokens if trainer.world_size == 1 else None  # the other ranks may be gone
         try:
             path = self._write(self._fit_results(trainer, pl_module, tokens=tokens, finished=False))
             figures = "" if path is None else f"; its figures so far are in {_shown(path)}"
         except OSError as error:  # a full disk may be what stopped the run, and that error must be the one that is seen
             figures = f"; its figures could not be written ({error})"
-        _say(f"fit was broken off after {phases} phases ({type(exception).__name__}), no closing summary{figures}")
+        _say(f"fit was broken off after {done} ({type(exception).__name__}), no closing summary{figures}")
 
     def _close_evaluation(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, sets: dict[str, dict[str, float]]
     ) -> None:
         if not trainer.is_global_zero:
             return
-        _say(
-            "", f"Summary of {stage}", *([evaluation_table(sets), STRICT_MATCH] if sets else ["No set was evaluated."])
-        )
+        table = [evaluation_table(sets), *_rule(pl_module)] if sets else ["No set was evaluated."]
+        _say("", f"Summary of {stage}", *table)
         checkpoint = str(trainer.ckpt_path) if trainer.ckpt_path else None
         figures = {
             name: {
@@ -174,7 +174,12 @@ def _origin(pl_module: LightningModule) -> dict[str, Any]:
     """Return what a figure has to be read with: the rule, the seed, the versions."""
     given = os.environ.get("PL_GLOBAL_SEED")
     seed = getattr(pl_module, "seed", None if given is None else int(given))
-    return {"rule": STRICT_MATCH, "seed": seed, "versions": versions()}
+    return {"rule": next(iter(_rule(pl_module)), None), "seed": seed, "versions": versions()}
+
+
+def _rule(pl_module: LightningModule) -> list[str]:
+    """Return what accuracies mean; nothing for a module that does not sample answers."""
+    return [STRICT_MATCH] if hasattr(pl_module, "last_phase") else []
 
 
 def _duration(seconds: float) -> str:
