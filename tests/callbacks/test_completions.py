@@ -75,6 +75,7 @@ def test_tensorboard_shows_tables_and_pictures(module, make_trainer, phases, row
     assert steps == [0, 2]
     assert [event.step for event in shown.Tensors("completions/val/grid/sampled/text_summary")] == [3]
     assert [event.step for event in shown.Images("images/train")] == [0, 2]
+    assert shown.Tags()["images"] == ["images/train", "images/val/grid"]  # not once more for every mode
     text = shown.Tensors("completions/train/text_summary")[0].tensor_proto.string_val[0].decode()
     header = (
         "sample | prompt | completion | tokens | math&#95;answer | length | reward | success | advantage | truncated"

@@ -121,9 +121,9 @@ def test_the_places_of_logs_and_checkpoint_are_named(module, make_trainer, phase
     best = ModelCheckpoint(monitor="val/grid/accuracy", mode="max", filename="best")
     make_trainer(ClosingSummary(), best, logger=logger, enable_checkpointing=True).fit(module(), phases, rows)
     assert summary(capsys.readouterr().out)[-3:] == [
-        f"checkpoint  {logger.log_dir}/checkpoints/best.ckpt",
-        f"logs        {logger.log_dir}",
-        f"results     {logger.log_dir}/results.json",
+        f"checkpoint (best val/grid/accuracy)  {logger.log_dir}/checkpoints/best.ckpt",
+        f"logs                                 {logger.log_dir}",
+        f"results                              {logger.log_dir}/results.json",
     ]
 
 

@@ -79,7 +79,8 @@ class CompletionsTable(Callback):
         if record.index % self.every_n_phases == 0:
             prompts = [encoded.prompt for encoded in record.rollouts.prompts[: self.num_groups]]
             shown = sum(map(len, record.rollouts.completions[: self.num_groups]))
-            self._show(trainer, "train", prompts, rows[:shown], record.index)
+            self._show_table(trainer, "train", prompts, rows[:shown], record.index)
+            self._show_images(trainer, "train", prompts, record.index)
 
     # -- validation, test, prediction ----------------------------------------------------------------------------------
 
@@ -123,21 +124,29 @@ class CompletionsTable(Callback):
 
     def _show_evaluation(self, trainer: Trainer) -> None:
         phase = phases_finished(trainer)
+        pictures: dict[str, list[Prompt]] = {}
         for (place, mode), records in self._shown.items():
             groups = [group for record in records for group in record.rollouts.completions][: self.num_groups]
             rows = [row for record in records for row in evaluation_rows(record, phase=phase)]
             prompts = [group[0].prompt for group in groups]
-            self._show(trainer, f"{place}/{mode}", prompts, rows[: sum(map(len, groups))], phase)
+            self._show_table(trainer, f"{place}/{mode}", prompts, rows[: sum(map(len, groups))], phase)
+            pictures[place] = prompts  # every mode asks the same prompts
+        for place, prompts in pictures.items():
+            self._show_images(trainer, place, prompts, phase)
         self._shown.clear()
 
-    def _show(self, trainer: Trainer, tag: str, prompts: list[Prompt], rows: list[dict[str, Any]], step: int) -> None:
+    def _show_table(
+        self, trainer: Trainer, tag: str, prompts: list[Prompt], rows: list[dict[str, Any]], step: int
+    ) -> None:
         writer = _writer(trainer)
-        if writer is None or not trainer.is_global_zero:
-            return
-        text = completions_markdown(prompts, rows, max_characters=self.max_characters)
-        writer.add_text(f"completions/{tag}", text, step)
-        figure = image_grid(prompts)
-        if figure is not None:
+        if writer is not None and trainer.is_global_zero:
+            text = completions_markdown(prompts, rows, max_characters=self.max_characters)
+            writer.add_text(f"completions/{tag}", text, step)
+
+    def _show_images(self, trainer: Trainer, tag: str, prompts: list[Prompt], step: int) -> None:
+        writer = _writer(trainer)
+        figure = image_grid(prompts) if writer is not None and trainer.is_global_zero else None
+        if writer is not None and figure is not None:
             writer.add_figure(f"images/{tag}", figure, step)
 
     # -- the JSONL files -----------------------------------------------------------------------------------------------

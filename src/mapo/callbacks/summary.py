@@ -108,7 +108,8 @@ class ClosingSummary(Callback):
         sampled = f", {tokens:,} tokens sampled" if tokens else ""
         _say(f"{phases_finished(trainer)} {step}s in {_duration(self._seconds)}{sampled}")
         results = self._fit_results(trainer, pl_module, tokens=tokens, finished=True)
-        self._say_places(_saved_checkpoint(trainer), self._write(results))
+        path, reason = _saved_checkpoint(trainer)
+        self._say_places(path, self._write(results), reason)
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -151,23 +152,25 @@ class ClosingSummary(Callback):
             "phases": phases_finished(trainer),
             "seconds": round(self._seconds_so_far(), 1),
             "tokens_sampled": tokens,
-            "checkpoint": _saved_checkpoint(trainer),
+            "checkpoint": _saved_checkpoint(trainer)[0],
             **_origin(pl_module),
         }
 
     def _write(self, results: Mapping[str, Any]) -> Path | None:
         return None if self._folder is None else write_results(self._folder, results)
 
-    def _say_places(self, checkpoint: str | None, results: Path | None) -> None:
-        places = {"checkpoint": checkpoint, "logs": self._folder, "results": results}
-        _say(*(f"{name:<10}  {_shown(Path(place))}" for name, place in places.items() if place))
+    def _say_places(self, checkpoint: str | None, results: Path | None, reason: str = "") -> None:
+        places = {f"checkpoint{reason}": checkpoint, "logs": self._folder, "results": results}
+        width = max(map(len, places))
+        _say(*(f"{name:<{width}}  {_shown(Path(place))}" for name, place in places.items() if place))
 
 
-def _saved_checkpoint(trainer: Trainer) -> str | None:
-    """Return the best checkpoint of the run, or else its last one."""
+def _saved_checkpoint(trainer: Trainer) -> tuple[str | None, str]:
+    """Return the best checkpoint of the run and by what it is the best, or else its last one."""
     savers = [callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint)]  # type: ignore[attr-defined]
-    paths = [saver.best_model_path for saver in savers] + [saver.last_model_path for saver in savers]
-    return next((path for path in paths if path), None)
+    best = [(saver.best_model_path, f" (best {saver.monitor})" if saver.monitor else "") for saver in savers]
+    last = [(saver.last_model_path, "") for saver in savers]
+    return next(((path, reason) for path, reason in best + last if path), (None, ""))
 
 
 def _origin(pl_module: LightningModule) -> dict[str, Any]:
