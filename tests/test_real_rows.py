@@ -1,0 +1,61 @@
+"""The main job on real benchmark rows: the built-in model cannot learn them, but it must run, count and say so."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mapo.__main__ import main
+
+ROWS = os.environ.get("MAPO_BENCHMARK_DATA")
+CONFIG = Path(__file__).parents[1] / "configs" / "mapo_tiny.yaml"
+pytestmark = [
+    pytest.mark.benchmark_rows,
+    pytest.mark.slow,
+    pytest.mark.skipif(ROWS is None, reason="MAPO_BENCHMARK_DATA names no folder of benchmark rows"),
+]
+
+
+def fit(folder: Path, data: dict, **limits) -> tuple[dict, list[dict], Path]:
+    trainer = {"callbacks": None, "logger": {"class_path": "TensorBoardLogger", "init_args": {"save_dir": str(folder)}}}
+    short = {"max_completion_tokens": 24}
+    model = {"group_size": 4, "sampling": short, "evaluation": {"sampling": short}}
+    config = folder / "rows.yaml"
+    config.write_text(yaml.safe_dump({"trainer": trainer | limits, "model": model, "data": data}))
+    main(["fit", "--config", str(CONFIG), "--config", str(config)])
+    (results,) = folder.rglob("results.json")
+    (log,) = folder.rglob("completions.jsonl")
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    return json.loads(results.read_text()), rows, folder
+
+
+def check_sane(results: dict, rows: list[dict], folder: Path, *, phases: int, prompts: int) -> None:
+    assert results["phases"] == phases
+    assert len(rows) == phases * prompts * 4
+    assert list(folder.rglob("*.ckpt"))
+    assert all(0 <= row["reward"] <= 1 and row["valid"] for row in rows)
+    assert all(0 < row["num_tokens"] <= 24 for row in rows)
+    assert all(row["num_tokens"] == 24 for row in rows if row["truncated"])
+
+
+def test_geometry3k_with_its_diagrams(tmp_path):
+    data = {
+        "class_path": "Geometry3K",
+        "init_args": {"path": str(Path(ROWS) / "geometry3k"), "eval_splits": ["train"], "batch_size": 3},
+    }
+    results, rows, folder = fit(tmp_path, data, max_epochs=2, limit_train_batches=2, val_check_interval=2)
+    check_sane(results, rows, folder, phases=4, prompts=3)
+    assert results["sets"]["geometry3k_train"]["num_samples_evaluated"]["after"] == 6
+    assert len({row["sample_id"] for row in rows}) == 6
+
+
+def test_gsm8k(tmp_path):
+    data = {
+        "class_path": "GSM8K",
+        "init_args": {"path": str(Path(ROWS) / "gsm8k"), "batch_size": 4, "max_train_samples": 12, "max_eval_samples": 8},
+    }
+    results, rows, folder = fit(tmp_path, data, max_epochs=1, limit_train_batches=3, val_check_interval=3)
+    check_sane(results, rows, folder, phases=3, prompts=4)
+    assert results["sets"]["gsm8k_test"]["num_samples_evaluated"]["after"] == 8
