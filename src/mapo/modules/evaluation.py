@@ -79,8 +79,7 @@ class Evaluator:
             bad = len(data.bad_rows.get(set_name, ())) if isinstance(data, PromptDataModule) else 0
             for mode in self._ks:
                 metric = self._metric(set_name, mode, device)
-                if trainer.is_global_zero:
-                    metric.add_wrong(bad)
+                metric.add_wrong(bad if trainer.is_global_zero else 0)
                 for name, value in metric.compute().items():
                     figures[f"{stage}/{set_name}/{name}{_SUFFIX[mode]}"] = float(value)
         self._metrics.clear()

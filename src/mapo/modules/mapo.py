@@ -1,15 +1,13 @@
 """MAPO as a LightningModule: one training step is one rollout phase, read top to bottom in ``training_step``."""
 
-import inspect
 import math
 import os
 import time
 from collections.abc import Sequence
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_warn
@@ -25,15 +23,16 @@ from mapo.losses.aggregation import Aggregation, TokenMean
 from mapo.losses.base import PolicyLoss
 from mapo.losses.clipped import ClippedPolicyLoss
 from mapo.modules import startup
+from mapo.modules.checkpoints import PhaseCheckpoints
 from mapo.modules.evaluation import Evaluation, Evaluator
 from mapo.modules.experience import Experience
-from mapo.modules.hyperparameters import rebuilding, store_hyperparameters
+from mapo.modules.hyperparameters import store_hyperparameters
 from mapo.modules.means import Means
 from mapo.modules.objective import KLEstimator, Objective
 from mapo.modules.records import EvaluationRecord, PhaseRecord
 from mapo.modules.self_check import check_first_rollouts
 from mapo.modules.statistics import add_phase_statistics
-from mapo.modules.synchronisation import accumulate
+from mapo.modules.synchronisation import accumulate, fill_missing_gradients, leave_if_stopped, reach
 from mapo.policies.model import PolicyModel
 from mapo.policies.policy import Policy
 from mapo.rewards.base import Reward
@@ -43,7 +42,7 @@ from mapo.rollout.transformers import TransformersEngine
 from mapo.types import Phase, Prompt, Rollouts, Sampling, Scores
 
 
-class MAPOModule(LightningModule):
+class MAPOModule(PhaseCheckpoints):
     """Mixed Advantage Policy Optimization: rollouts, rewards, advantages and clipped updates of a policy.
 
     Source: MAPO (https://arxiv.org/abs/2509.18849). The defaults are the paper's, but for ``updates_per_phase``, which
@@ -119,9 +118,11 @@ class MAPOModule(LightningModule):
 
     def training_step(self, prompts: Sequence[Prompt], batch_idx: int) -> None:
         """Sample groups for this rank's prompts, score them, and update the policy on the result."""
+        self.half_updated = False
         means, started = Means(), time.perf_counter()
         rollouts = self.generate(prompts, self.group_size, self.sampling, split="train", epoch=self.current_epoch)
         sampled = time.perf_counter()
+        leave_if_stopped(self.trainer)
         scores = score_completions(self.rewards, rollouts.completions)
         scored = time.perf_counter()
         if self.phase_index == 0:
@@ -155,6 +156,7 @@ class MAPOModule(LightningModule):
         """Take ``updates_per_phase`` optimizer steps, each on its share of the prompts."""
         steps = [part.micro_batches(self.micro_batch_size) for part in experience.mini_batches(self.updates_per_phase)]
         steps[1:] = [[self.with_old_logprobs(rows, temperature) for rows in step] for step in steps[1:]]
+        leave_if_stopped(self.trainer)
         for step in steps:
             self.optimize(step, temperature, means)
 
@@ -165,20 +167,30 @@ class MAPOModule(LightningModule):
 
     def optimize(self, step: Sequence[Experience], temperature: float, means: Means) -> None:
         """Take one optimizer step over its micro-batches, normalised once over all of them and all ranks."""
-        normaliser = self.normaliser(step)
-        if normaliser == 0:  # the same on every rank, so none is left waiting
-            rank_zero_warn(f"phase {self.phase_index}: no completion could be scored or trained; this step is skipped")
-            return
         optimizer = cast(LightningOptimizer, self.optimizers())
         optimizer.zero_grad()
+        normaliser = self.normaliser(step)
+        if normaliser == 0:  # the same on every rank, so none is left waiting
+            rank_zero_warn(
+                f"phase {self.phase_index}: no completion could be scored or trained; a step changes nothing"
+            )
+        else:
+            self.accumulate_gradient(step, temperature, self.trainer.world_size / normaliser, means)
+            means.add("gradient_norm", self.clip_gradient())
+        self.half_updated = True
+        optimizer.step()  # without gradients it leaves the weights alone, and counts like any other
+        optimizer.zero_grad()  # frees their memory for the next rollouts
+        if self.lr_scheduler is not None:
+            cast(LRScheduler, self.lr_schedulers()).step()
+
+    def accumulate_gradient(self, step: Sequence[Experience], temperature: float, scale: float, means: Means) -> None:
+        """Run the backward passes of one optimizer step; the ranks exchange gradients in the last one."""
+        parameters = self.actor.trainable_parameters()
         for position, rows in enumerate(step):
             with accumulate(self.trainer, self.actor, not_last=position < len(step) - 1):
                 loss = self.objective(self.actor, rows, temperature=temperature, means=means)
-                self.manual_backward(loss * (self.trainer.world_size / normaliser))
-        means.add("gradient_norm", self.clip_gradient())
-        optimizer.step()
-        if self.lr_scheduler is not None:
-            cast(LRScheduler, self.lr_schedulers()).step()
+                self.manual_backward(reach(loss * scale, parameters))
+        fill_missing_gradients(parameters)
 
     def normaliser(self, step: Sequence[Experience]) -> float:
         """Return the normaliser of one optimizer step over its micro-batches and all ranks."""
@@ -240,7 +252,9 @@ class MAPOModule(LightningModule):
         """Log the figures of every set; they are the same on every rank, so any rank may monitor them."""
         names = startup.evaluation_names(self.trainer)
         figures = self.evaluator.compute(stage, names, self.trainer, self.device)
-        self.log_dict({name: value for name, value in figures.items() if math.isfinite(value)})
+        finite = {name: value for name, value in figures.items() if math.isfinite(value)}
+        # They are the same everywhere already; the maximum is exact and keeps Lightning from advising to reduce them.
+        self.log_dict(finite, sync_dist=True, reduce_fx="max")
 
     # -- Lightning's set-up --------------------------------------------------------------------------------------------
 
@@ -284,23 +298,3 @@ class MAPOModule(LightningModule):
         self.log("train/tokens_per_s", tokens / sum(seconds.values()))
         self.log_dict({f"time/{name}_s": value for name, value in seconds.items()})
         self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record which arguments loading has to be given."""
-        checkpoint["absent_hyperparameters"] = self.absent_hyperparameters
-
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """Rebuild the module from its checkpoint; arguments given here win over the stored ones."""
-        stored = torch.load(checkpoint_path, map_location="cpu", weights_only=True, mmap=True)
-        missing = [name for name in stored.get("absent_hyperparameters", []) if name not in kwargs]
-        if missing:
-            raise ValueError(
-                f"{checkpoint_path} does not hold {', '.join(missing)}, which could not be stored as plain values: "
-                f"pass {', '.join(f'{name}=...' for name in missing)} to load_from_checkpoint"
-            )
-        overrides = {name: value for name, value in kwargs.items() if name in inspect.signature(cls).parameters}
-        with rebuilding(stored["hyper_parameters"], overrides) as absent:
-            module = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
-        module.absent_hyperparameters = absent
-        return module

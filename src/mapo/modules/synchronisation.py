@@ -1,10 +1,14 @@
-"""Accumulating gradients without a collective after every micro-batch."""
+"""Accumulating gradients over micro-batches, and what the ranks have to agree on."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+import torch
+from jaxtyping import Float
 from lightning.pytorch import Trainer
-from torch import nn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
@@ -30,3 +34,45 @@ def accumulate(trainer: Trainer, actor: nn.Module, *, not_last: bool) -> Iterato
             actor.set_requires_gradient_sync(True)
     else:
         yield
+
+
+def reach(loss: Float[Tensor, ""], parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
+    """Return the same loss, whose backward pass visits every parameter.
+
+    DistributedDataParallel waits for all of them; a vision tower takes no part in a rank's text-only micro-batch.
+    Visiting one adds nothing to its gradient and takes no memory.
+    """
+    return _Reach.apply(loss, *parameters)
+
+
+def fill_missing_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Give parameters that took no part in a step the gradient 0, as DistributedDataParallel does.
+
+    An optimizer passes over a missing gradient but decays weights with a zero one: without this, steps without any
+    image would depend on the number of ranks.
+    """
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+
+
+def leave_if_stopped(trainer: Trainer) -> None:
+    """End the run if any rank was told to by SIGTERM; every rank must call it, and all of them leave together.
+
+    Raises:
+        SIGTERMException: Lightning then ends the process with exit code 0.
+    """
+    received = torch.tensor(int(trainer.received_sigterm), device=trainer.strategy.root_device)
+    if trainer.strategy.reduce(received, reduce_op="max"):
+        raise SIGTERMException
+
+
+class _Reach(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, *parameters: nn.Parameter) -> Tensor:
+        ctx.num_parameters = len(parameters)
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return (gradient, *[None] * ctx.num_parameters)
