@@ -17,7 +17,7 @@ FAMILIES = [grid_rectangles.FAMILY, drawn_faces.FAMILY, plane_figures.FAMILY]
 @pytest.fixture(autouse=True)
 def small_pools(monkeypatch) -> None:
     monkeypatch.setattr(
-        demonstrations, "_FAMILIES", [(family, 12, share) for family, share in zip(FAMILIES, (1, 1, 2), strict=True)]
+        demonstrations, "_FAMILIES", [(family, 12, share) for family, share in zip(FAMILIES, (3, 1, 4), strict=True)]
     )
 
 
@@ -67,7 +67,7 @@ def test_the_curriculum_goes_from_clean_to_mixed_in_batches_of_every_family() ->
     assert len(batches) == 5
     for batch in batches:
         families = Counter(row.sample_id.partition("/")[0] for row in batch)
-        assert families == {"grid_rectangles": 4, "drawn_faces": 4, "plane_figures": 8}
+        assert families == {"grid_rectangles": 6, "drawn_faces": 2, "plane_figures": 8}
     clean = [
         completion(data.problems[row.sample_id].worked) == row.metadata["completion"] for b in batches for row in b
     ]
@@ -85,7 +85,7 @@ def test_the_curriculum_is_the_same_in_every_run() -> None:
 
 
 def test_batches_that_do_not_divide_into_quarters_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"batch_size must be a multiple of 4 .* got 30"):
+    with pytest.raises(ValueError, match=r"batch_size must be a multiple of 8 .* got 30"):
         WarmStartDemonstrations(batch_size=30)
     with pytest.raises(ValueError, match="not both 0"):
         WarmStartDemonstrations(clean_steps=0, mixed_steps=0)

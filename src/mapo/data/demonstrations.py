@@ -57,11 +57,11 @@ def mixed_completion(problem: Problem, rng: Random) -> str:
     return badly_formatted(solution, rng) if rng.random() < 0.15 else completion(solution)
 
 
-# Family, problems in its pool, share of a batch in quarters: words are the hardest to learn and the cheapest to read.
+# Family, problems in its pool, share of a batch in eighths: faces are the easiest to learn, words the cheapest to read.
 _FAMILIES: tuple[tuple[Family, int, int], ...] = (
-    (grid_rectangles.FAMILY, 3000, 1),
-    (drawn_faces.FAMILY, 2400, 1),
-    (plane_figures.FAMILY, 8000, 2),
+    (grid_rectangles.FAMILY, 4000, 3),
+    (drawn_faces.FAMILY, 1600, 1),
+    (plane_figures.FAMILY, 8000, 4),
 )
 
 
@@ -89,14 +89,14 @@ class WarmStartDemonstrations(PromptDataModule):
             clean_steps: Batches of right and well-formatted completions.
             mixed_steps: Batches after them of which a third is right and a seventh badly formatted.
             num_eval: Held-out problems of each evaluation set, with clean completions.
-            batch_size: Demonstrations of one optimizer step over all ranks, a multiple of 4: one quarter rectangles,
-                one quarter faces, one half problems in words.
+            batch_size: Demonstrations of one optimizer step over all ranks, a multiple of 8: three eighths
+                rectangles, one eighth faces, one half problems in words.
             instruction: Appended to every question.
             **settings: As ``PromptDataModule``.
         """
         super().__init__(batch_size=batch_size, instruction=instruction, **settings)
-        if batch_size % 4:
-            raise ValueError(f"batch_size must be a multiple of 4 (quarters go to the families), got {batch_size}")
+        if batch_size % 8:
+            raise ValueError(f"batch_size must be a multiple of 8 (eighths go to the families), got {batch_size}")
         if clean_steps < 0 or mixed_steps < 0 or clean_steps + mixed_steps == 0:
             raise ValueError(
                 f"clean_steps and mixed_steps must be >= 0 and not both 0, got {clean_steps}, {mixed_steps}"
@@ -139,8 +139,8 @@ class WarmStartDemonstrations(PromptDataModule):
         """Yield positions in ``train_set`` without end, batch by batch, every family running through its pool anew."""
         streams = [self._stream(family, Random(f"{seed}/{family.name}")) for family, _, _ in _FAMILIES]
         while True:
-            for stream, (_, _, quarters) in zip(streams, _FAMILIES, strict=True):
-                yield from islice(stream, quarters * self.batch_size // 4)
+            for stream, (_, _, eighths) in zip(streams, _FAMILIES, strict=True):
+                yield from islice(stream, eighths * self.batch_size // 8)
 
     def _stream(self, family: Family, rng: Random) -> Iterator[int]:
         pool = [i for i, row in enumerate(self.train_set) if row.sample_id.startswith(f"{family.name}/")]

@@ -120,13 +120,16 @@ def draw(kind: str, rng: Random) -> Problem:
     return Problem(kind, wording.format(*numbers), None, (), solve(numbers), solve(_misread(numbers, rng)))
 
 
+_TRAINED = ("triangle_angle", "triangle_perimeter", "rectangle_perimeter")
+_OUT_OF_DOMAIN = ("quadrilateral_perimeter", "word_problem")
+
 FAMILY = Family(
     name="plane_figures",
     splits={
-        "warm_start": Split(tuple(kind for kind in _KINDS if kind != "triangle_area"), held_out=False),
-        "train": Split(("triangle_angle", "triangle_perimeter", "rectangle_perimeter"), held_out=False),
-        "val": Split(("triangle_angle", "triangle_perimeter", "rectangle_perimeter"), held_out=True),
-        "out_of_domain": Split(("quadrilateral_perimeter", "word_problem"), held_out=True),
+        "warm_start": Split((*_TRAINED, *_OUT_OF_DOMAIN, "triangle_angle", "rectangle_perimeter"), held_out=False),
+        "train": Split(_TRAINED, held_out=False),
+        "val": Split(_TRAINED, held_out=True),
+        "out_of_domain": Split(_OUT_OF_DOMAIN, held_out=True),
         "hard": Split(("triangle_area",), held_out=True),
     },
     draw=draw,

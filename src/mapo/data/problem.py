@@ -44,7 +44,7 @@ class Problem(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Which problems a split draws: its kinds in turn, from the held-out side or from the other."""
+    """Which problems a split draws: its kinds in turn (repeat one for more of it), from which side."""
 
     kinds: tuple[str, ...]
     held_out: bool
@@ -87,7 +87,7 @@ def draw_problems(family: Family, split: str, num: int, seed: int, *, distinct: 
     if split not in family.splits:
         raise ValueError(f"split must be one of {sorted(family.splits)} for {family.name}, got {split!r}")
     kinds, held_out = family.splits[split]
-    rngs = [Random(f"{family.name}/{split}/{seed}/{kind}") for kind in kinds]
+    rngs = [Random(f"{family.name}/{split}/{seed}/{turn}") for turn in range(len(kinds))]
     streams = [_stream(family, kind, held_out, distinct, rng) for kind, rng in zip(kinds, rngs, strict=True)]
     return [next(streams[index % len(kinds)]) for index in range(num)]
 

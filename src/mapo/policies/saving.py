@@ -45,6 +45,8 @@ def save_policy(actor: PolicyModel, folder: str | Path, *, dtype: Literal["float
     network = copy.deepcopy(actor.model).to("cpu", getattr(torch, dtype))
     if hasattr(network, "merge_and_unload"):
         network = network.merge_and_unload()
+    for name in network.config.sub_configs:  # each says its own type, and only the outermost follows the weights
+        getattr(network.config, name).dtype = network.dtype
     network.save_pretrained(path)
     source = str(actor.renderer.tokenizer.name_or_path)
     for name in _COMPANIONS:
