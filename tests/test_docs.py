@@ -1,0 +1,141 @@
+"""What the documents say holds: their tables are computed, their components run, their metrics are those logged."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from documents import ROOT, blocks, run_command, write_files
+
+from mapo.advantages.mixed import mixed_advantages
+from mapo.advantages.percent_deviation import percent_deviation
+from mapo.advantages.z_score import z_score
+from mapo.functional.certainty import certainty, success_rate
+
+DOCS = ROOT / "docs"
+LIGHTNINGS_OWN = {"epoch", "hp_metric"}
+
+
+def table_rows(page: str, *, section: str | None = None) -> list[list[str]]:
+    """Return the cells of a page's tables, without their heads."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    if section is not None:
+        text = text.partition(f"## {section}")[2].partition("\n## ")[0]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    rules = [i for i, line in enumerate(lines) if line.startswith("|---")]
+    heads = {i - 1 for i in rules} | set(rules)
+    return [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for i, line in enumerate(lines) if i not in heads
+    ]
+
+
+# -- algorithm ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", table_rows("algorithm.md", section="Worked examples"), ids=lambda row: row[0])
+def test_worked_example_is_what_the_code_computes(row: list[str]) -> None:
+    rewards = torch.tensor([[float(number) for number in row[0].split(",")]])
+    success = rewards == 1
+    rate = success_rate(success)
+    for shown, value in ((row[1], rate), (row[2], certainty(rate))):
+        assert float(shown) == pytest.approx(float(value), abs=6e-4)
+    families = (z_score(rewards), percent_deviation(rewards), mixed_advantages(rewards, success))
+    for shown, advantages in zip(row[3:], families, strict=True):
+        lowest, highest = (float(number) for number in shown.split("/"))
+        assert [lowest, highest] == pytest.approx([float(advantages.min()), float(advantages.max())], abs=6e-4)
+
+
+# -- own components ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # seeding writes it; it is put back afterwards
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [words for block in blocks(DOCS / "components.md", "bash") for words in block.commands],
+    ids=lambda c: c[-1],
+)
+def test_own_component_trains_through_yaml_alone(command: list[str], in_folder: Path) -> None:
+    write_files(DOCS / "components.md", in_folder)
+    run_command(command)
+    assert list(in_folder.glob("runs/*/version_0/checkpoints/last.ckpt"))
+
+
+def test_every_python_block_is_one_that_runs() -> None:
+    for page in DOCS.glob("*.md"):
+        unnamed = [b.code for b in blocks(page, "python") if not re.match(r"# \S+\.py\n", b.code)]
+        assert not unnamed, page
+        assert page.name == "components.md" or not blocks(page, "python"), page
+
+
+# -- metrics -----------------------------------------------------------------------------------------------------------
+
+
+def logged(folder: Path) -> set[str]:
+    """Return the names of all scalars of a run, with its sets and components replaced by what the page calls them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    names: set[str] = set()
+    for file in folder.rglob("events.out.tfevents.*"):
+        events = EventAccumulator(str(file))
+        events.Reload()
+        names |= set(events.Tags()["scalars"])
+    return {generic(name) for name in names - LIGHTNINGS_OWN}
+
+
+def generic(name: str) -> str:
+    name = re.sub(r"^val/[^/]+/", "val/<set>/", name)
+    name = re.sub(r"^train/reward/.+", "train/reward/<component>", name)
+    return re.sub(r"pass@\d+", "pass@<k>", name).removesuffix("_greedy")
+
+
+def documented(*sections: str) -> set[str]:
+    return {row[0].strip("`") for section in sections for row in table_rows("metrics.md", section=section)}
+
+
+@pytest.mark.slow
+def test_metrics_page_names_exactly_what_a_run_logs(in_folder: Path) -> None:
+    options = (
+        "--model.kl_coef=0.01 --model.log_entropy=true --model.updates_per_phase=2 --model.evaluation.num_samples=2"
+    )
+    run_command(f"python -m mapo fit --config configs/mapo_tiny.yaml {options}".split())
+    folder = in_folder / "runs" / "mapo_tiny" / "version_0"
+    assert documented("Training, once per phase", "Evaluation, once per validation and set") == logged(folder)
+    files = [row[0].strip("`") for row in table_rows("metrics.md", section="The folder of a run")]
+    assert all(list(folder.glob(file.rstrip("/"))) for file in files), files
+    assert len(files) == len(list(folder.iterdir())) - 1  # one events file before training, one in it
+
+
+@pytest.mark.slow
+def test_metrics_page_names_exactly_what_supervised_training_logs(in_folder: Path) -> None:
+    run_command(["python", "-m", "mapo", "supervised", "fit", "--config", "configs/warm_start_tiny.yaml"])
+    assert documented("Supervised training") == logged(in_folder / "runs" / "warm_start_tiny" / "version_0")
+
+
+def test_every_metric_has_a_unit_and_a_meaning() -> None:
+    rows = [row for row in table_rows("metrics.md") if row[0].startswith(("`train", "`val", "`time"))]
+    assert rows
+    assert all(len(row) == 3 and all(row) for row in rows)
+
+
+# -- the site ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_site_builds_strictly(tmp_path: Path) -> None:
+    commands = pytest.importorskip("mkdocs.commands.build", reason="needs the docs extra")
+    pytest.importorskip("mkdocstrings", reason="needs the docs extra")
+    from mkdocs.config import load_config
+
+    commands.build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site")))
+    page = (tmp_path / "site" / "api" / "index.html").read_text(encoding="utf-8")
+    assert "MAPOModule" in page
+    assert "&gt;&gt;&gt;" in page  # doctests as code
