@@ -42,7 +42,9 @@ def test_worked_example_is_what_the_code_computes(row: list[str]) -> None:
     families = (z_score(rewards), percent_deviation(rewards), mixed_advantages(rewards, success))
     for shown, advantages in zip(row[3:], families, strict=True):
         lowest, highest = (float(number) for number in shown.split("/"))
-        assert [lowest, highest] == pytest.approx([float(advantages.min()), float(advantages.max())], abs=6e-4)
+        assert [lowest, highest] == pytest.approx(
+            [float(advantages.min()), float(advantages.max())], abs=6e-4, rel=2e-4
+        )
 
 
 # -- own components ----------------------------------------------------------------------------------------------------
