@@ -51,12 +51,16 @@ class Evaluator:
 
     def __init__(self, evaluation: Evaluation) -> None:
         self._ks = {mode: tuple(k for k in (num,) if k > 1) for mode, num, _ in evaluation.modes()}
-        self._metrics: dict[tuple[str, Mode], SampleAccuracy] = {}
+        self._metrics: dict[tuple[str, str, Mode], SampleAccuracy] = {}
+
+    def reset(self) -> None:
+        """Start at zero; an evaluation that was interrupted leaves nothing behind."""
+        self._metrics.clear()
 
     def update(self, record: EvaluationRecord, device: torch.device) -> None:
         """Count one batch of this rank."""
         completions = record.rollouts.completions
-        self._metric(record.set_name, record.mode, device).update(
+        self._metric(record.stage, record.set_name, record.mode, device).update(
             record.scores.accuracy.to(device),
             valid=record.scores.valid.to(device),
             success=record.scores.success.to(device),
@@ -65,7 +69,7 @@ class Evaluator:
         )
 
     def compute(self, stage: str, set_names: list[str], trainer: Trainer, device: torch.device) -> dict[str, float]:
-        """Return ``<stage>/<set>/<figure>`` over all ranks, and start at zero again.
+        """Return ``<stage>/<set>/<figure>`` over all ranks.
 
         Args:
             stage: ``val`` or ``test``.
@@ -78,15 +82,14 @@ class Evaluator:
         for set_name in set_names:
             bad = len(data.bad_rows.get(set_name, ())) if isinstance(data, PromptDataModule) else 0
             for mode in self._ks:
-                metric = self._metric(set_name, mode, device)
+                metric = self._metric(stage, set_name, mode, device)
                 metric.add_wrong(bad if trainer.is_global_zero else 0)
                 for name, value in metric.compute().items():
                     figures[f"{stage}/{set_name}/{name}{_SUFFIX[mode]}"] = float(value)
-        self._metrics.clear()
         return figures
 
-    def _metric(self, set_name: str, mode: Mode, device: torch.device) -> SampleAccuracy:
-        key = (set_name, mode)
+    def _metric(self, stage: str, set_name: str, mode: Mode, device: torch.device) -> SampleAccuracy:
+        key = (stage, set_name, mode)
         if key not in self._metrics:
             self._metrics[key] = SampleAccuracy(self._ks[mode]).to(device)
         return self._metrics[key]

@@ -219,14 +219,13 @@ class MAPOModule(PhaseCheckpoints):
         """As ``validation_step``."""
         self.evaluate("test", prompts, dataloader_idx)
 
-    def predict_step(
-        self, prompts: Sequence[Prompt], batch_idx: int, dataloader_idx: int = 0
-    ) -> tuple[EvaluationRecord, ...]:
-        """As ``validation_step``; return the completions with their scores."""
-        return self.evaluate("predict", prompts, dataloader_idx)
+    def predict_step(self, prompts: Sequence[Prompt], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Answer prompts of one set; ``last_evaluation`` holds the batch, and ``CompletionsTable`` writes it."""
+        self.evaluate("predict", prompts, dataloader_idx)
 
     def evaluate(self, stage: str, prompts: Sequence[Prompt], dataloader_idx: int) -> tuple[EvaluationRecord, ...]:
         """Sample, score and count one batch of one set, in every mode of ``evaluation``."""
+        self.last_evaluation = ()
         if not prompts:  # the last batch had fewer rows than there are ranks
             return ()
         set_name = startup.evaluation_names(self.trainer)[dataloader_idx]
@@ -239,6 +238,14 @@ class MAPOModule(PhaseCheckpoints):
             self.evaluator.update(records[-1], self.device)
         self.last_evaluation = tuple(records)
         return self.last_evaluation
+
+    def on_validation_epoch_start(self) -> None:
+        """Count from zero."""
+        self.evaluator.reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Count from zero."""
+        self.evaluator.reset()
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of every set."""
