@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from mapo import __version__
+from mapo.usage import DESCRIPTION, USAGE
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -12,6 +13,9 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: Arguments without the program's name; those of the process when None.
 
+    Raises:
+        SystemExit: With a code that is not 0, when the run was refused or failed.
+
     Example:
         >>> main(["--version"])
         mapo 0.1.0
@@ -19,6 +23,11 @@ def main(args: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if args is None else args)
     if arguments in (["--version"], ["-V"]):
         print(f"mapo {__version__}")
+        return
+    if arguments in ([], ["supervised"], ["--help"], ["-h"], ["supervised", "--help"], ["supervised", "-h"]):
+        print(f"usage: {USAGE}\n\n{DESCRIPTION}")
+        if arguments[-1:] not in (["--help"], ["-h"]):
+            raise SystemExit(2)  # a script that forgot the command must not take this for success
         return
     from mapo.cli import run  # imports Lightning, several seconds
 

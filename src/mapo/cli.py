@@ -1,45 +1,55 @@
 """The command line: LightningCLI with layered configs, one-line errors and a validation before training."""
 
+import argparse
 import importlib
+import inspect
+import logging
 import os
+import pickle
 import pkgutil
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from jsonargparse import DefaultHelpFormatter, Namespace, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from transformers.utils import logging as transformers_logging
 from typing_extensions import override
 
-import mapo
+from mapo.advantages.base import Advantage
+from mapo.argument_errors import explain
 from mapo.callbacks.completions import CompletionsTable
 from mapo.callbacks.progress import PhaseProgressBar
 from mapo.callbacks.summary import ClosingSummary
 from mapo.data.base import PromptDataModule
+from mapo.losses.aggregation import Aggregation
+from mapo.losses.base import PolicyLoss
+from mapo.modules import startup
 from mapo.modules.mapo import MAPOModule
 from mapo.modules.plan import plan
 from mapo.modules.supervised import SupervisedModule
+from mapo.rewards.base import Reward
+from mapo.rollout.base import RolloutEngine
+from mapo.usage import COMMANDS, DESCRIPTION, USAGE
 
-_USAGE = "mapo [supervised] {fit,validate,test,predict} [--config FILE]... [--KEY VALUE]..."
-_DESCRIPTION = """Fine-tune vision-language models with Mixed Advantage Policy Optimization (arXiv 2509.18849).
+_PACKAGE = Path(__file__).parent
+_CHECKPOINT_KEYWORDS = ("best", "last", "hpc")  # and "registry:...": what Lightning takes instead of a path
 
-  mapo fit --config configs/mapo_tiny.yaml                        train on any machine, in minutes
-  mapo fit --config A.yaml --config configs/algorithm/grpo.yaml   swap the method: later files win, then options
-  mapo fit --config A.yaml --model.group_size 8 --print_config    show the whole resulting configuration
-  mapo fit --config A.yaml --plan true                            say what it would do, load nothing
-  mapo validate --config A.yaml --ckpt_path runs/.../last.ckpt    figures of every evaluation set
-  mapo fit --model.advantage.help MixedAdvantage                  what a component's arguments mean
-  mapo supervised fit --config configs/warm_start_tiny.yaml       supervised training on demonstrations
-
-MAPO_DEBUG=1 shows the traceback of an error."""
+# What Lightning and PyTorch say on every run, and nobody here can act on.
+_ADVERTISEMENTS = "💡 Tip: For seamless cloud"  # two tips to install the loggers of a hosted platform
+_NOISE = (
+    "LightningCLI's args parameter",  # they are the process's own, less a word
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # inside Lightning
+    "Using `?ModelCheckpoint`? with manual optimization",  # checkpoints lie between phases, with nothing to copy
+)
 
 
 class _Formatter(DefaultHelpFormatter):
@@ -47,25 +57,57 @@ class _Formatter(DefaultHelpFormatter):
 
     @override
     def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
-        super().add_usage(_USAGE, actions, groups, prefix)
+        super().add_usage(USAGE, actions, groups, prefix)
 
     @override
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n".join(indent + line for line in text.splitlines())
 
 
+class UsageError(Exception):
+    """An argument that the parser refuses."""
+
+    def __init__(self, message: str, options: Sequence[str]) -> None:
+        """Take the parser's words, and the names of the options that it has."""
+        super().__init__(message)
+        self.options = options
+
+
 class OneLineParser(LightningArgumentParser):
     """Reports a wrong argument in one line, without the usage of every option."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # No abbreviations: a misspelt option must not pass for another one.
+        super().__init__(*args, **{"prog": "mapo", "allow_abbrev": False, **kwargs})
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if os.environ.get("MAPO_DEBUG"):
             super().error(message, ex)
-        _exit(" ".join(str(message).split()))
+        raise UsageError(str(message), [*_options(self)])
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for subparser in action.choices.values():
+                yield from _options(subparser)
+        yield from (name.removeprefix("--") for name in action.option_strings if name.startswith("--"))
 
 
 class MapoCLI(LightningCLI):
     """LightningCLI whose command line wins over checkpoints, and which validates before it trains."""
+
+    def __init__(self, *args: Any, command: str | None, **kwargs: Any) -> None:
+        """Take the arguments of LightningCLI, and the one command that is asked for; all are offered when None."""
+        self._command = command
+        super().__init__(*args, **kwargs)
+
+    @override
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static upstream
+        offered = LightningCLI.subcommands()
+        # Building the parser of one command takes a third of a second.
+        return offered if self._command is None else {self._command: offered[self._command]}
 
     @override
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -79,37 +121,68 @@ class MapoCLI(LightningCLI):
         parser.add_argument(
             "--validate_before_fit", type=bool, default=True, help="Evaluate before training; not done on resume."
         )
-        parser.add_argument("--plan", type=bool, default=False, help="Print what fit would do, and stop.")
+        if self._command in ("fit", None) and self._model_class is MAPOModule:
+            parser.add_argument("--plan", type=bool, default=False, help="Print what fit would do, and stop.")
         # A batch is a whole rollout phase, so each one is worth its log entry.
         parser.set_defaults({"trainer.log_every_n_steps": 1, "trainer.num_sanity_val_steps": 0})
 
     @override
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        if config.model.policy.path == "builtin":
+            transformers_logging.disable_progress_bar()  # its weights are there before a bar could be read
+        if "return_predictions" in config and config.return_predictions is None:
+            config.return_predictions = False  # they go to a file; together their pictures would not fit into memory
         self._planned_trainer = config.trainer.as_dict()
-        if config.plan:  # a plan can be made where the run's devices are not
+        if config.get("plan"):  # a plan can be made where the run's devices are not
             here = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto"}
             config.trainer.update(Namespace(**here, precision=None, logger=False, callbacks=None))
+
+    @override
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, TypeError, ValueError) as error:
+            raise MisconfigurationException(
+                f"no trainer can be made of these trainer options: {error} "
+                "(--trainer.accelerator auto --trainer.devices 1 --trainer.strategy auto is possible everywhere)"
+            ) from error
 
     def before_fit(self) -> None:
         """Evaluate the untrained policy, so that the closing summary can compare."""
         config = self.config[self.subcommand]
-        if config.plan and isinstance(self.model, MAPOModule):
+        if config.get("plan"):
             sys.stdout.write(plan(self.model, self.datamodule, self._planned_trainer) + "\n")
             raise SystemExit(0)
         validates = is_overridden("validation_step", self.model, LightningModule)
         if config.validate_before_fit and not config.ckpt_path and validates and self.trainer.limit_val_batches:
+            startup.check_before_validation(self.model, self.datamodule, self.trainer)
             self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
 
     @override
     def _parse_ckpt_path(self) -> None:
         # Upstream lets a checkpoint's hyperparameters override YAML and command line silently.
         config = self.config.get(self.config.get("subcommand") or "", Namespace())
-        path = config.get("ckpt_path")
-        if path and Path(path).is_file():
-            stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("hyper_parameters", {})
-            for line in differences(stored, config.model.as_dict()):
+        if path := config.get("ckpt_path"):
+            for line in differences(stored_hyperparameters(str(path)), config.model.as_dict()):
                 rank_zero_info(f"{path}: {line}")
+
+
+def stored_hyperparameters(ckpt_path: str) -> dict[str, Any]:
+    """Return what a checkpoint holds of its module's arguments; nothing for what only Lightning can find.
+
+    Raises:
+        ValueError: There is nothing at this path, or no checkpoint.
+    """
+    path = Path(ckpt_path)
+    if ckpt_path in _CHECKPOINT_KEYWORDS or ckpt_path.startswith("registry") or "://" in ckpt_path or path.is_dir():
+        return {}
+    if not path.is_file():
+        raise ValueError(f"ckpt_path {ckpt_path} does not exist; checkpoints are in a run's folder, under checkpoints/")
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("hyper_parameters", {}))
+    except (RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"ckpt_path {ckpt_path} is no checkpoint of this package: {error}") from error
 
 
 def differences(stored: Any, given: Any, name: str = "model") -> list[str]:
@@ -131,36 +204,59 @@ def run(arguments: Sequence[str]) -> None:
     arguments = list(arguments)
     if arguments[:1] == ["supervised"]:
         model, arguments = SupervisedModule, arguments[1:]
+    command = next((argument for argument in arguments if argument in COMMANDS), None)
     set_parsing_settings(docstring_parse_attribute_docstrings=True)  # the fields' own words in --help
-    warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # they are the process's own, less a word
+    _silence()
     _import_components()
     try:
         MapoCLI(
             model,
             PromptDataModule,
+            command=command,
             subclass_mode_data=True,
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
             parser_class=OneLineParser,
             auto_configure_optimizers=False,
-            parser_kwargs={"description": _DESCRIPTION},
+            parser_kwargs={command: {"description": COMMANDS[command]}} if command else {"description": DESCRIPTION},
             args=arguments,
         )
-    except (ValueError, MisconfigurationException) as error:
+    except UsageError as error:
+        _exit(explain(str(error), arguments, error.options, _component_classes()))
+    except (ValueError, FloatingPointError, OSError, MisconfigurationException) as error:
         if os.environ.get("MAPO_DEBUG") or not _is_for_the_user(error):
             raise
         _exit(str(error))
 
 
 def _is_for_the_user(error: Exception) -> bool:
-    """Tell a refusal by this package or by Lightning's configuration from a fault inside a library."""
+    """Tell a refusal by this package, by Lightning's configuration or by the file system from a fault of a library."""
     raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    return isinstance(error, MisconfigurationException) or raised_in.is_relative_to(Path(mapo.__file__).parent)
+    of_a_file = isinstance(error, OSError) and error.filename is not None
+    return of_a_file or isinstance(error, MisconfigurationException) or raised_in.is_relative_to(_PACKAGE)
 
 
 def _exit(message: str) -> NoReturn:
-    sys.stderr.write(f"mapo: error: {message}\n")
+    sys.stderr.write(f"mapo: error: {' '.join(message.split())}\n")
     raise SystemExit(2)
+
+
+def _silence() -> None:
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_ADVERTISEMENTS)
+
+
+def _component_classes() -> dict[str, type]:
+    """Return the components that YAML may call by their short names."""
+    found: list[type] = [Advantage, Aggregation, PolicyLoss, PromptDataModule, Reward, RolloutEngine]
+    for known in found:  # grows while it is read
+        found.extend(known.__subclasses__())
+    return {known.__name__: known for known in found if not inspect.isabstract(known)}
 
 
 def _import_components() -> None:

@@ -26,7 +26,8 @@ def plan(module: MAPOModule, data: PromptDataModule, trainer: Mapping[str, Any])
         "reference": f"{objective.kl_estimator} x {objective.kl_coef:g}" if objective.kl_coef else "none",
         "rewards": ", ".join(f"{reward.name} {reward.weight:g}" for reward in module.rewards),
         "one phase": f"{data.batch_size} prompts x {module.group_size} completions = {completions}, "
-        f"up to {completions * sampling.max_completion_tokens:,} tokens; {module.updates_per_phase} optimizer steps",
+        f"up to {completions * sampling.max_completion_tokens:,} tokens; "
+        f"{module.updates_per_phase} optimizer step{'' if module.updates_per_phase == 1 else 's'}",
         "sampling": f"T={sampling.temperature:g} top_p={sampling.top_p:g} top_k={sampling.top_k} "
         f"at most {sampling.max_completion_tokens} tokens after at most {module.policy.max_prompt_tokens} of prompt",
         "evaluation": "; ".join(f"{mode}: {num} x T={s.temperature:g}" for mode, num, s in module.evaluation.modes()),

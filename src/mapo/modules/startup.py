@@ -1,9 +1,12 @@
 """Checks of a run before any weight is loaded: each error names the argument, its value and the fix."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info
 
 from mapo.data.base import PromptDataModule
@@ -81,6 +84,25 @@ def check_batches(data: PromptDataModule, *, world_size: int, updates_per_phase:
         )
 
 
+def check_before_validation(module: LightningModule, data: LightningDataModule, trainer: Trainer) -> None:
+    """Refuse now what a fit would refuse only after the validation that opens it: its precision, rows and batches.
+
+    Args:
+        module: With a ``policy`` and, where it has several, ``updates_per_phase``; nothing of it is loaded yet.
+        data: Set up for the fit here; the fit's own set-up finds it done.
+        trainer: Not yet running, so that nothing is launched for a run that cannot work.
+    """
+    check_precision(trainer, cast(Policy, module.policy))
+    if not isinstance(data, PromptDataModule):
+        return
+    data.setup("fit")
+    if isinstance(trainer.strategy, ModelParallelStrategy):
+        return  # its device mesh, which tells the data-parallel ranks, is not there yet
+    check_batches(data, world_size=_num_ranks(trainer), updates_per_phase=getattr(module, "updates_per_phase", 1))
+    data.trainer = trainer  # as Lightning will
+    data.train_dataloader()  # refuses too few rows for one phase
+
+
 def check_prompts(data: PromptDataModule, renderer: Renderer, stage: str) -> None:
     """Measure every prompt of the stage: long ones are dropped from training, and refused in evaluation."""
     if stage == "fit":
@@ -96,6 +118,9 @@ def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_p
     trainer = module.trainer
     if stage == "fit":
         check_precision(trainer, policy)
+    if policy.path != "builtin" and not Path(policy.path).expanduser().exists():
+        # Said first: without a network, looking for what is not there takes half a minute of retries.
+        rank_zero_info(f"model.policy.path {policy.path!r} is no folder here; asking the Hugging Face Hub for it")
     renderer = policy.load_renderer()
     if renderer.processor is not None and not renderer.banned_ids:
         raise ValueError(
@@ -107,8 +132,7 @@ def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_p
     data = getattr(trainer, "datamodule", None)
     if isinstance(data, PromptDataModule):
         if stage == "fit":
-            ranks = (trainer.distributed_sampler_kwargs or {}).get("num_replicas", 1)
-            check_batches(data, world_size=ranks, updates_per_phase=updates_per_phase)
+            check_batches(data, world_size=_num_ranks(trainer), updates_per_phase=updates_per_phase)
         check_prompts(data, renderer, stage)
 
 
@@ -123,6 +147,10 @@ def evaluation_names(trainer: Trainer) -> list[str]:
         else (trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders)
     )
     return [f"set_{index}" for index in range(len(loaders) if isinstance(loaders, list | tuple) else 1)]
+
+
+def _num_ranks(trainer: Trainer) -> int:
+    return (trainer.distributed_sampler_kwargs or {}).get("num_replicas", 1)
 
 
 def _too_long(renderer: Renderer, prompts: Sequence[Prompt]) -> dict[str, str]:

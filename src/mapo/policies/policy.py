@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -133,7 +134,7 @@ class Policy:
 
     def _resolve(self) -> str:
         if self.path != "builtin":
-            return self.path
+            return str(Path(self.path).expanduser())
         from mapo.policies.builtin import builtin_path
 
         return str(builtin_path())
