@@ -29,10 +29,12 @@ from mapo.modules.experience import Experience
 from mapo.modules.hyperparameters import store_hyperparameters
 from mapo.modules.means import Means
 from mapo.modules.objective import KLEstimator, Objective
-from mapo.modules.records import EvaluationRecord, PhaseRecord
+from mapo.modules.records import PhaseRecord
 from mapo.modules.self_check import check_first_rollouts
+from mapo.modules.set_evaluation import SetEvaluation
+from mapo.modules.sigterm import StopRequest
 from mapo.modules.statistics import add_phase_statistics
-from mapo.modules.synchronisation import accumulate, fill_missing_gradients, leave_if_stopped, reach
+from mapo.modules.synchronisation import accumulate, fill_missing_gradients, reach
 from mapo.policies.model import PolicyModel
 from mapo.policies.policy import Policy
 from mapo.rewards.base import Reward
@@ -42,7 +44,7 @@ from mapo.rollout.transformers import TransformersEngine
 from mapo.types import Phase, Prompt, Rollouts, Sampling, Scores
 
 
-class MAPOModule(PhaseCheckpoints):
+class MAPOModule(PhaseCheckpoints, SetEvaluation):
     """Mixed Advantage Policy Optimization: rollouts, rewards, advantages and clipped updates of a policy.
 
     Source: MAPO (https://arxiv.org/abs/2509.18849). The defaults are the paper's, but for ``updates_per_phase``, which
@@ -110,19 +112,18 @@ class MAPOModule(PhaseCheckpoints):
             log_entropy=log_entropy,
         )
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
-        self.evaluator = Evaluator(evaluation)
+        self.evaluator, self.stop_request = Evaluator(evaluation), StopRequest()
         self.last_phase: PhaseRecord | None = None
-        self.last_evaluation: tuple[EvaluationRecord, ...] = ()
 
     # -- the way of one phase ------------------------------------------------------------------------------------------
 
     def training_step(self, prompts: Sequence[Prompt], batch_idx: int) -> None:
         """Sample groups for this rank's prompts, score them, and update the policy on the result."""
         self.half_updated = False
+        self.stop_request.obey(self.trainer)
         means, started = Means(), time.perf_counter()
         rollouts = self.generate(prompts, self.group_size, self.sampling, split="train", epoch=self.current_epoch)
         sampled = time.perf_counter()
-        leave_if_stopped(self.trainer)
         scores = score_completions(self.rewards, rollouts.completions)
         scored = time.perf_counter()
         if self.phase_index == 0:
@@ -156,7 +157,7 @@ class MAPOModule(PhaseCheckpoints):
         """Take ``updates_per_phase`` optimizer steps, each on its share of the prompts."""
         steps = [part.micro_batches(self.micro_batch_size) for part in experience.mini_batches(self.updates_per_phase)]
         steps[1:] = [[self.with_old_logprobs(rows, temperature) for rows in step] for step in steps[1:]]
-        leave_if_stopped(self.trainer)
+        self.stop_request.obey(self.trainer)  # the last chance before something is half updated
         for step in steps:
             self.optimize(step, temperature, means)
 
@@ -209,60 +210,6 @@ class MAPOModule(PhaseCheckpoints):
             )
         return norm
 
-    # -- validation, test, prediction ----------------------------------------------------------------------------------
-
-    def validation_step(self, prompts: Sequence[Prompt], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Answer prompts of one set, greedily and by sampling, and count what is right."""
-        self.evaluate("val", prompts, dataloader_idx)
-
-    def test_step(self, prompts: Sequence[Prompt], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """As ``validation_step``."""
-        self.evaluate("test", prompts, dataloader_idx)
-
-    def predict_step(self, prompts: Sequence[Prompt], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Answer prompts of one set; ``last_evaluation`` holds the batch, and ``CompletionsTable`` writes it."""
-        self.evaluate("predict", prompts, dataloader_idx)
-
-    def evaluate(self, stage: str, prompts: Sequence[Prompt], dataloader_idx: int) -> tuple[EvaluationRecord, ...]:
-        """Sample, score and count one batch of one set, in every mode of ``evaluation``."""
-        self.last_evaluation = ()
-        if not prompts:  # the last batch had fewer rows than there are ranks
-            return ()
-        set_name = startup.evaluation_names(self.trainer)[dataloader_idx]
-        records = []
-        for mode, num, sampling in self.evaluation.modes():
-            # epoch 0: the same questions meet the same noise at every validation, so differences are the policy's
-            rollouts = self.generate(prompts, num, sampling, split=f"{stage}/{set_name}/{mode}", epoch=0)
-            scores = score_completions(self.rewards, rollouts.completions)
-            records.append(EvaluationRecord(stage, set_name, mode, rollouts, scores))
-            self.evaluator.update(records[-1], self.device)
-        self.last_evaluation = tuple(records)
-        return self.last_evaluation
-
-    def on_validation_epoch_start(self) -> None:
-        """Count from zero."""
-        self.evaluator.reset()
-
-    def on_test_epoch_start(self) -> None:
-        """Count from zero."""
-        self.evaluator.reset()
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the figures of every set."""
-        self.log_evaluation("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the figures of every set."""
-        self.log_evaluation("test")
-
-    def log_evaluation(self, stage: str) -> None:
-        """Log the figures of every set; they are the same on every rank, so any rank may monitor them."""
-        names = startup.evaluation_names(self.trainer)
-        figures = self.evaluator.compute(stage, names, self.trainer, self.device)
-        finite = {name: value for name, value in figures.items() if math.isfinite(value)}
-        # They are the same everywhere already; the maximum is exact and keeps Lightning from advising to reduce them.
-        self.log_dict(finite, sync_dist=True, reduce_fx="max")
-
     # -- Lightning's set-up --------------------------------------------------------------------------------------------
 
     def configure_callbacks(self) -> list[Any]:
@@ -278,6 +225,10 @@ class MAPOModule(PhaseCheckpoints):
         """Load the weights, once."""
         if not hasattr(self, "actor"):
             self.actor = self.policy.load_model(reference=self.objective.kl_coef > 0)
+
+    def on_train_start(self) -> None:
+        """Take care that SIGTERM finds all ranks at the same place."""
+        self.stop_request.listen(self.trainer)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer and its schedule over the trainable parameters."""

@@ -1,4 +1,4 @@
-"""Accumulating gradients over micro-batches, and what the ranks have to agree on."""
+"""Accumulating gradients over micro-batches, and exchanging them once."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
@@ -54,17 +53,6 @@ def fill_missing_gradients(parameters: Iterable[nn.Parameter]) -> None:
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-
-
-def leave_if_stopped(trainer: Trainer) -> None:
-    """End the run if any rank was told to by SIGTERM; every rank must call it, and all of them leave together.
-
-    Raises:
-        SIGTERMException: Lightning then ends the process with exit code 0.
-    """
-    received = torch.tensor(int(trainer.received_sigterm), device=trainer.strategy.root_device)
-    if trainer.strategy.reduce(received, reduce_op="max"):
-        raise SIGTERMException
 
 
 class _Reach(torch.autograd.Function):

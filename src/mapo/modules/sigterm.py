@@ -1,0 +1,44 @@
+"""SIGTERM: noted by the rank that gets it, acted upon by all ranks together."""
+
+import signal
+from types import FrameType
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+
+class StopRequest:
+    """Whether this rank was told to end, asked only where every rank asks.
+
+    Lightning's own handler meets the other ranks wherever the signal finds them; two that stand at different exchanges
+    then wait for each other until the time limit, and its flag makes ranks leave at different batches.
+    """
+
+    def __init__(self) -> None:
+        self._received = False
+
+    def listen(self, trainer: Trainer) -> None:
+        """Take SIGTERM over from Lightning, which gives the signal back to its first owner when the fit is over."""
+        self._received = False
+
+        def note(signum: int, frame: FrameType | None) -> None:
+            launcher = trainer.strategy.launcher
+            if launcher is not None and not self._received:
+                launcher.kill(signum)  # the processes that it started
+            self._received = True
+
+        try:
+            signal.signal(signal.SIGTERM, note)
+        except ValueError:  # not the main thread: no signal will come here
+            return
+
+    def obey(self, trainer: Trainer) -> None:
+        """End the run if any rank was told to; every rank must call it, and all of them leave together.
+
+        Raises:
+            SIGTERMException: Lightning lets callbacks save what they want to, and ends the process with exit code 0.
+        """
+        received = torch.tensor(int(self._received), device=trainer.strategy.root_device)
+        if trainer.strategy.reduce(received, reduce_op="max"):
+            raise SIGTERMException

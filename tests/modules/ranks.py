@@ -1,0 +1,201 @@
+"""The runs of test_distributed.py: `torchrun ranks.py JOB` makes them as one of several ranks, the test itself alone.
+
+JOB is a JSON file: the folder of the results, and per run the name of a function below with its arguments.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import sys
+import warnings
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from arithmetic import EvenLength, Sums, make_module
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
+from lightning.pytorch.strategies import DDPStrategy
+from typing_extensions import override
+
+from mapo.data.grid_rectangles import GridRectangles
+from mapo.data.loader import PhaseLoader
+from mapo.data.plane_figures import PlaneFigures
+from mapo.modules.evaluation import Evaluation
+from mapo.policies.policy import Policy
+from mapo.rewards.math_answer import MathAnswer
+from mapo.rewards.think_format import ThinkFormat
+from mapo.types import Prompt, Sampling
+
+# Not Adam: it divides by the gradient's own size, which turns rounding of tiny gradients into whole steps.
+SGD = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.01)
+DECAY = functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.8)
+
+
+class Record(Callback):
+    """What one rank saw: its groups, the logged means, every validation."""
+
+    def __init__(self) -> None:
+        self.groups, self.logs, self.validations = {}, [], []
+
+    @override
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        record = module.last_phase
+        rows = zip(record.rollouts.completions, record.advantages, strict=True)
+        for prompt, (group, advantages) in zip(batch, rows, strict=True):
+            texts = tuple(tuple(completion.token_ids.tolist()) for completion in group)
+            self.groups[record.index, prompt.sample_id] = texts, tuple(advantages.tolist())
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.logs.append({name: value for name, value in figures.items() if name.startswith("train/")})
+
+    @override
+    def on_validation_end(self, trainer, module) -> None:
+        figures = trainer.callback_metrics.items()
+        self.validations.append({name: float(value) for name, value in figures if name.startswith("val/")})
+
+
+class Told(Callback):
+    """Sends SIGTERM to the last rank."""
+
+    @override
+    def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
+        if batch_idx == 1 and trainer.global_rank == trainer.world_size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Spotty(EvenLength):
+    """Cannot score some samples, and is indifferent to others."""
+
+    unscored: tuple[str, ...] = ()
+    flat: tuple[str, ...] = ()
+
+    @override
+    def __call__(self, completions):
+        earned = zip(completions, super().__call__(completions), strict=True)
+        return [self._value(completion.prompt.sample_id, value) for completion, value in earned]
+
+    def _value(self, sample_id, value):
+        return None if sample_id in self.unscored else 0.5 if sample_id in self.flat else value
+
+
+class Mixed(GridRectangles):
+    """Rectangles, some of them replaced by questions without a picture."""
+
+    def __init__(self, without_picture: tuple[str, ...], **settings) -> None:
+        super().__init__(**settings)
+        self.without_picture = without_picture
+
+    @override
+    def train_prompts(self) -> list[Prompt]:
+        drawn = super().train_prompts()
+        text = PlaneFigures(num_train=len(drawn)).train_prompts()
+        rows = (t if p.sample_id in self.without_picture else p for p, t in zip(drawn, text, strict=True))
+        return [row._replace(sample_id=p.sample_id) for row, p in zip(rows, drawn, strict=True)]
+
+
+def rank_rows(data, phase: int, rank: int) -> tuple[str, ...]:
+    """Sample ids that a rank of two meets in a phase of the first epoch."""
+    rows = data.train_prompts()
+    loader = PhaseLoader(rows, batch_size=data.batch_size, rank=rank, world_size=2)
+    return tuple(prompt.sample_id for prompt in list(loader)[phase])
+
+
+def text(folder, path, **settings):
+    return fit(folder, make_module(path, kl_coef=0.1, **common(settings)), Sums(eval_batch_size=4))
+
+
+def pictures(folder, path, **settings):
+    return fit(folder, vision_module(**settings), GridRectangles(num_train=12, num_eval=5, batch_size=4))
+
+
+def spotty(folder, path, **settings):
+    """Nothing of rank 1 can be scored in phase 0; nothing of rank 0 has a signal in phase 1; nothing at all in 2."""
+    unscored = rank_rows(Sums(), 0, 1) + rank_rows(Sums(), 2, 0) + rank_rows(Sums(), 2, 1)
+    reward = Spotty(unscored=unscored, flat=rank_rows(Sums(), 1, 0))
+    return fit(folder, make_module(path, rewards=[reward], **common(settings)), Sums())
+
+
+def mixed(folder, path, **settings):
+    """No picture for rank 1 in phase 0, none for anyone in phase 1, in phase 2 none for rank 0."""
+    plain = GridRectangles(num_train=12, num_eval=1, batch_size=4)
+    without = [rank_rows(plain, *place) for place in ((0, 1), (1, 0), (1, 1), (2, 0))]
+    data = Mixed(sum(without, ()), num_train=12, num_eval=1, batch_size=4)
+    return fit(folder, vision_module(**settings), data)
+
+
+def resumed(folder, path, *, ckpt_path=None, max_steps=-1, **settings):
+    module = make_module(path, **common(settings))
+    return fit(folder, module, Sums(), ckpt_path=ckpt_path, max_steps=max_steps)
+
+
+def stopped(folder, path, **settings):
+    """The last rank alone is told to end, in the second phase."""
+    module = make_module(path, **common(settings))
+    return fit(folder, module, Sums(), callbacks=[Told(), OnExceptionCheckpoint(folder, "stopped")])
+
+
+def common(settings):
+    return {"optimizer": SGD, "lr_scheduler": DECAY, "micro_batch_size": 3} | settings
+
+
+def vision_module(**settings):
+    sampling = Sampling(max_completion_tokens=24, temperature=1.5)
+    return make_module(
+        "builtin",
+        policy=Policy(path="builtin"),
+        rewards=[MathAnswer(weight=0.9), ThinkFormat(weight=0.1)],
+        sampling=sampling,
+        evaluation=Evaluation(sampling=sampling),
+        **common(settings),
+    )
+
+
+def fit(folder, module, data, *, ckpt_path=None, max_steps=-1, callbacks=()):
+    record = Record()
+    several = {"devices": 2, "strategy": DDPStrategy(timeout=timedelta(seconds=60))}
+    monitor = f"val/{'near' if isinstance(data, Sums) else 'grid_rectangles'}/accuracy"
+    best = ModelCheckpoint(folder / "kept", monitor=monitor, mode="max", save_last=True)
+    trainer = Trainer(
+        accelerator="cpu",
+        **(several if torch.distributed.is_torchelastic_launched() else {"devices": 1}),
+        max_epochs=2,
+        max_steps=max_steps,
+        val_check_interval=2,
+        check_val_every_n_epoch=None,
+        logger=False,
+        callbacks=[record, best, *callbacks],
+        enable_checkpointing=True,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with contextlib.suppress(SystemExit):  # as after SIGTERM
+            trainer.fit(module, datamodule=data, ckpt_path=ckpt_path)
+    return {
+        "weights": torch.cat([p.detach().flatten() for p in module.actor.trainable_parameters()]),
+        "groups": record.groups,
+        "logs": record.logs,
+        "validations": record.validations,
+        "steps": trainer.global_step,
+        "best": Path(best.best_model_path).name,
+        "last": best.last_model_path,
+        "warnings": [str(warning.message) for warning in caught],
+    }
+
+
+def run(folder, runs) -> dict:
+    return {name: globals()[function](Path(folder) / name, **arguments) for name, (function, arguments) in runs.items()}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    job = json.loads(Path(sys.argv[1]).read_text())
+    results = run(job["folder"], job["runs"])
+    torch.save(results, Path(job["folder"]) / f"{torch.distributed.get_rank()}.pt")

@@ -1,0 +1,125 @@
+"""Two ranks do exactly what one process does: completions, advantages, figures, weights, checkpoints."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ranks
+import torch
+
+pytestmark = pytest.mark.slow
+
+TWICE = {"updates_per_phase": 2}
+RUNS = {
+    "text": ("text", {}),
+    "text in two updates": ("text", TWICE),
+    "pictures": ("pictures", {}),
+    "pictures in two updates": ("pictures", TWICE),
+    "spotty": ("spotty", {}),
+    "mixed": ("mixed", {}),
+    "half": ("resumed", {"max_steps": 4}),
+}
+# Sums over other groups of rows round differently; nothing else may differ.
+WEIGHTS = {"rtol": 0.0, "atol": 1e-6}
+FIGURES = {"rel": 1e-4, "abs": 1e-6}
+LOCAL = {"train/tokens_per_s", "train/sampling_gap"}  # the clock's, and rounding itself
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory, tiny_lm_path):
+    """What one process saw, and what each of two ranks saw, by run; the two processes are started once."""
+
+    def with_path(function, **settings):
+        return function, {"path": str(tiny_lm_path), **settings}
+
+    alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
+    runs = {name: with_path(function, **settings) for name, (function, settings) in RUNS.items()}
+    single = ranks.run(alone, runs | {"whole": with_path("resumed")})
+    on_two = with_path("resumed", ckpt_path=single["half"]["last"])
+    per_rank = launch(together, runs | {"continued on two": on_two, "stopped": with_path("stopped")})
+    on_one = with_path("resumed", ckpt_path=per_rank[0]["half"]["last"])
+    after_stop = with_path("resumed", ckpt_path=str(together / "stopped" / "stopped.ckpt"))
+    single |= ranks.run(alone, {"continued on one": on_one, "continued after a stop": after_stop})
+    return single, per_rank
+
+
+def launch(folder: Path, runs) -> list[dict]:
+    job = folder / "job.json"
+    job.write_text(json.dumps({"folder": str(folder), "runs": runs}))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", ranks.__file__, job]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-5000:]
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+
+
+def assert_same_figures(mine, theirs):
+    assert len(mine) == len(theirs)
+    for here, there in zip(mine, theirs, strict=True):
+        assert {k: v for k, v in here.items() if k not in LOCAL} == pytest.approx(
+            {k: v for k, v in there.items() if k not in LOCAL}, **FIGURES
+        )
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_two_ranks_do_what_one_process_does(both, run):
+    single, (first, second) = both[0][run], [rank[run] for rank in both[1]]
+    assert not first["groups"].keys() & second["groups"].keys()
+    together = first["groups"] | second["groups"]
+    assert together.keys() == single["groups"].keys()
+    for place, (token_ids, advantages) in single["groups"].items():
+        assert together[place][0] == token_ids
+        assert together[place][1] == pytest.approx(advantages, abs=1e-6)
+    for rank in (first, second):
+        assert_same_figures(single["logs"], rank["logs"])
+        assert single["validations"] == rank["validations"]
+        assert (rank["steps"], rank["best"]) == (single["steps"], single["best"])
+        torch.testing.assert_close(rank["weights"], single["weights"], **WEIGHTS)
+    assert torch.equal(first["weights"], second["weights"])
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_runs_train_and_validate_odd_sets(both, run):
+    """What keeps the comparison from being one of nothing with nothing."""
+    alone = both[0][run]
+    norms = [log["train/gradient_norm"] for log in alone["logs"]]
+    assert sum(norm > 0.1 for norm in norms) >= len(norms) // 2
+    samples = {figures[name] for figures in alone["validations"] for name in figures if "num_samples" in name}
+    assert any(number % 2 for number in samples)
+
+
+def test_a_phase_without_anything_to_train_on_still_counts(both):
+    single, per_rank = both
+    for spotty in (single["spotty"], *(rank["spotty"] for rank in per_rank)):
+        assert spotty["steps"] == 6
+        assert spotty["logs"][2]["train/valid_share"] == 0
+
+
+@pytest.mark.parametrize(("where", "run"), [(0, "continued on one"), (1, "continued on two")])
+def test_a_checkpoint_goes_on_with_another_number_of_ranks(both, where, run):
+    single, per_rank = both
+    whole = single["whole"]
+    for resumed in [single[run]] if where == 0 else [rank[run] for rank in per_rank]:
+        expected = {place: group for place, group in whole["groups"].items() if place[0] >= 4}
+        assert resumed["groups"].items() <= expected.items() if where else resumed["groups"] == expected
+        assert_same_figures(whole["logs"][4:], resumed["logs"])
+        assert resumed["validations"] == whole["validations"][2:]
+        torch.testing.assert_close(resumed["weights"], whole["weights"], **WEIGHTS)
+
+
+def test_ranks_leave_together_when_one_is_told_to_end(both):
+    single, per_rank = both
+    for stopped in (rank["stopped"] for rank in per_rank):
+        assert (stopped["steps"], len(stopped["logs"])) == (1, 1)
+    resumed = single["continued after a stop"]
+    assert resumed["groups"] == {place: group for place, group in single["whole"]["groups"].items() if place[0] >= 1}
+    torch.testing.assert_close(resumed["weights"], single["whole"]["weights"], **WEIGHTS)
+
+
+def test_nobody_is_told_to_mend_what_is_right(both):
+    expected = ("LeafSpec", "no completion could be scored", "group_size = 4")
+    said = {message for rank in both[1] for name in RUNS for message in rank[name]["warnings"]}
+    assert not {message for message in said if not any(part in message for part in expected)}
