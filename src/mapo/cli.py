@@ -205,6 +205,8 @@ def run(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["supervised"]:
         model, arguments = SupervisedModule, arguments[1:]
     command = next((argument for argument in arguments if argument in COMMANDS), None)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # as `python -m` has it: YAML names classes of files in the working folder
     set_parsing_settings(docstring_parse_attribute_docstrings=True)  # the fields' own words in --help
     _silence()
     _import_components()

@@ -155,9 +155,12 @@ def _num_ranks(trainer: Trainer) -> int:
 
 def _too_long(renderer: Renderer, prompts: Sequence[Prompt]) -> dict[str, str]:
     limit = renderer.max_prompt_tokens
-    lengths = {prompt.sample_id: renderer.prompt_length(prompt) for prompt in prompts}
-    return {
-        sample_id: f"a prompt of {length} tokens is longer than policy.max_prompt_tokens={limit}"
-        for sample_id, length in lengths.items()
-        if length > limit
-    }
+    lengths = ((prompt, renderer.prompt_length(prompt)) for prompt in prompts)
+    return {p.sample_id: _reason(renderer, p, length) for p, length in lengths if length > limit}
+
+
+def _reason(renderer: Renderer, prompt: Prompt, length: int) -> str:
+    limit = renderer.max_prompt_tokens
+    pixels = renderer.fitting_pixels(prompt, length - limit)
+    advice = "" if pixels is None else f" (model.policy.max_pixels={pixels} would fit)"
+    return f"a prompt of {length} tokens is longer than model.policy.max_prompt_tokens={limit}{advice}"

@@ -144,16 +144,18 @@ class Renderer:
             + self._length_advice(prompt, length - limit)
         )
 
-    def _length_advice(self, prompt: Prompt, excess: int) -> str:
-        advice = "Raise max_prompt_tokens or drop the sample"
+    def fitting_pixels(self, prompt: Prompt, excess: int) -> int | None:
+        """Return the ``max_pixels`` at which a prompt is shorter by ``excess`` tokens; None where no size would do."""
         if not prompt.images or not hasattr(self.processor.image_processor, "get_number_of_image_patches"):
-            return advice
+            return None
         tokens_each = (self._image_tokens(prompt) - excess) // len(prompt.images)
-        if tokens_each < 1:
-            return f"{advice}: its text alone is too long"
         image_processor = self.processor.image_processor
         pixels = tokens_each * (int(image_processor.patch_size) * int(image_processor.merge_size)) ** 2
-        return f"{advice}, or set the policy's max_pixels to {pixels} or less, which fits"
+        return pixels if tokens_each >= 1 else None
+
+    def _length_advice(self, prompt: Prompt, excess: int) -> str:
+        advice, pixels = "Raise max_prompt_tokens or drop the sample", self.fitting_pixels(prompt, excess)
+        return advice if pixels is None else f"{advice}, or set the policy's max_pixels to {pixels} or less, which fits"
 
     def _named(self, prompt: Prompt, function: Any, *args: Any, **kwargs: Any) -> Any:
         try:
