@@ -52,10 +52,8 @@ def test_geometry3k_with_its_diagrams(tmp_path):
 
 
 def test_gsm8k(tmp_path):
-    data = {
-        "class_path": "GSM8K",
-        "init_args": {"path": str(Path(ROWS) / "gsm8k"), "batch_size": 4, "max_train_samples": 12, "max_eval_samples": 8},
-    }
+    settings = {"batch_size": 4, "max_train_samples": 12, "max_eval_samples": 8}
+    data = {"class_path": "GSM8K", "init_args": {"path": str(Path(ROWS) / "gsm8k"), **settings}}
     results, rows, folder = fit(tmp_path, data, max_epochs=1, limit_train_batches=3, val_check_interval=3)
     check_sane(results, rows, folder, phases=3, prompts=4)
     assert results["sets"]["gsm8k_test"]["num_samples_evaluated"]["after"] == 8

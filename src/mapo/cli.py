@@ -133,6 +133,8 @@ class MapoCLI(LightningCLI):
             transformers_logging.disable_progress_bar()  # its weights are there before a bar could be read
         if "return_predictions" in config and config.return_predictions is None:
             config.return_predictions = False  # they go to a file; together their pictures would not fit into memory
+        if "verbose" in config:
+            config.verbose = False  # Lightning's table of the figures that the summary shows set by set
         self._planned_trainer = config.trainer.as_dict()
         if config.get("plan"):  # a plan can be made where the run's devices are not
             here = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto"}
