@@ -11,6 +11,7 @@ from jaxtyping import Float
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
@@ -222,8 +223,11 @@ class MAPOModule(PhaseCheckpoints, SetEvaluation):
         startup.check_run(self, self.policy, stage, self.updates_per_phase)
 
     def configure_model(self) -> None:
-        """Load the weights, once."""
-        if not hasattr(self, "actor"):
+        """Load the weights, once; new ones, such as adapters, are drawn from the module's seed."""
+        if hasattr(self, "actor"):
+            return
+        with isolate_rng():
+            torch.manual_seed(self.seed)
             self.actor = self.policy.load_model(reference=self.objective.kl_coef > 0)
 
     def on_train_start(self) -> None:
