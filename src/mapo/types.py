@@ -15,12 +15,12 @@ from torch import Tensor
 
 
 class Prompt(NamedTuple):
-    """One raw row of a data set: what is asked, and what is right. A NamedTuple, as Lightning's batch transfer requires.
+    """One raw row of a data set: what is asked, and what is right; a NamedTuple, as Lightning's batch transfer wants.
 
     Attributes:
         sample_id: Identifies the row inside its data set, the same in every run; groups and figures go by it.
-        messages: Chat messages, ``{"role": ..., "content": str | [{"type": "text", "text": ...}, {"type": "image"}]}``.
-            Every ``{"type": "image"}`` part stands for the next element of ``images``.
+        messages: Chat messages, ``{"role": ..., "content": ...}``, the content a text or a list of parts
+            ``{"type": "text", "text": ...}`` and ``{"type": "image"}``. Every ``{"type": "image"}`` part stands for the next element of ``images``.
         images: Pictures in order: PIL images, file paths, or ``{"bytes": ..., "path": ...}`` as ``datasets`` stores them.
         answer: The right answer as the data set writes it.
         metadata: Further columns by name (choices, subject, level, the data set's own id).
@@ -62,7 +62,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """A prompt as the policy reads it.
+    r"""A prompt as the policy reads it.
 
     Attributes:
         prompt: The raw row.
@@ -70,7 +70,7 @@ class EncodedPrompt:
         features: What else the processor returned for this one prompt: sequence-aligned tensors of shape ``[1, P]``
             (``mm_token_type_ids``) and flat ones whose first dimension counts patches or images (``pixel_values``,
             ``image_grid_thw``). Empty for a text model.
-        prefill: What the chat template wrote after the last message's header, e.g. ``"<think>\\n"``: the completion
+        prefill: What the chat template wrote after the last message's header, e.g. ``"<think>\n"``: the completion
             continues it. Empty for most templates.
     """
 
@@ -82,11 +82,11 @@ class EncodedPrompt:
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled answer, as a reward sees it.
+    r"""One sampled answer, as a reward sees it.
 
     Attributes:
         prompt: The raw row that was asked.
-        prefill: What the chat template had already written of the answer, e.g. ``"<think>\\n"``.
+        prefill: What the chat template had already written of the answer, e.g. ``"<think>\n"``.
         text: The decoded completion without special tokens.
         token_ids: The sampled ids as they are, the end-of-sequence token included when one was sampled.
         truncated: True when sampling stopped at ``max_completion_tokens`` without an end-of-sequence token.
