@@ -20,8 +20,8 @@ class Prompt(NamedTuple):
     Attributes:
         sample_id: Identifies the row inside its data set, the same in every run; groups and figures go by it.
         messages: Chat messages, ``{"role": ..., "content": ...}``, the content a text or a list of parts
-            ``{"type": "text", "text": ...}`` and ``{"type": "image"}``. Every ``{"type": "image"}`` part stands for the next element of ``images``.
-        images: Pictures in order: PIL images, file paths, or ``{"bytes": ..., "path": ...}`` as ``datasets`` stores them.
+            ``{"type": "text", "text": ...}`` and ``{"type": "image"}``; an image part stands for the next picture.
+        images: Pictures in order: PIL images, file paths, or ``{"bytes": ..., "path": ...}`` as ``datasets`` has them.
         answer: The right answer as the data set writes it.
         metadata: Further columns by name (choices, subject, level, the data set's own id).
     """
