@@ -285,3 +285,9 @@ def test_all_completions_invalid_trains_nothing(tmp_path, tiny_lm_path):
     with pytest.warns(UserWarning, match="no completion could be scored"):
         trainer.fit(module, datamodule=Sums())
     assert torch.equal(weights(module), weights(before))
+
+
+def test_a_callback_that_waits_for_another_set_is_refused_at_the_start(tmp_path, tiny_lm_path):
+    saver = ModelCheckpoint(tmp_path, monitor="val/nowhere/accuracy")
+    with pytest.raises(ValueError, match=r"monitors 'val/nowhere/accuracy', but the evaluation sets are near, far"):
+        fit(tmp_path, tiny_lm_path, callbacks=[saver])

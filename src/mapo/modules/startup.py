@@ -84,6 +84,18 @@ def check_batches(data: PromptDataModule, *, world_size: int, updates_per_phase:
         )
 
 
+def check_monitors(trainer: Trainer, set_names: Sequence[str]) -> None:
+    """Refuse a callback that waits for a figure of an evaluation set that the data do not have."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        monitor = getattr(callback, "monitor", None)
+        stage, _, rest = str(monitor).partition("/")
+        if stage == "val" and rest.rpartition("/")[0] not in set_names:
+            raise ValueError(
+                f"{type(callback).__name__} monitors {monitor!r}, but the evaluation sets are {', '.join(set_names)}; "
+                f"set its monitor to one of them, such as val/{next(iter(set_names), '<set>')}/accuracy"
+            )
+
+
 def check_before_validation(module: LightningModule, data: LightningDataModule, trainer: Trainer) -> None:
     """Refuse now what a fit would refuse only after the validation that opens it: its precision, rows and batches.
 
@@ -96,6 +108,7 @@ def check_before_validation(module: LightningModule, data: LightningDataModule, 
     if not isinstance(data, PromptDataModule):
         return
     data.setup("fit")
+    check_monitors(trainer, data.eval_names)
     if isinstance(trainer.strategy, ModelParallelStrategy):
         return  # its device mesh, which tells the data-parallel ranks, is not there yet
     check_batches(data, world_size=_num_ranks(trainer), updates_per_phase=getattr(module, "updates_per_phase", 1))
@@ -133,6 +146,7 @@ def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_p
     if isinstance(data, PromptDataModule):
         if stage == "fit":
             check_batches(data, world_size=_num_ranks(trainer), updates_per_phase=updates_per_phase)
+            check_monitors(trainer, data.eval_names)
         check_prompts(data, renderer, stage)
 
 
