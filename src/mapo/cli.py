@@ -49,6 +49,7 @@ _NOISE = (
     "LightningCLI's args parameter",  # they are the process's own, less a word
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # inside Lightning
     "Using `?ModelCheckpoint`? with manual optimization",  # checkpoints lie between phases, with nothing to copy
+    "predict returned None",  # the completions are in a file
 )
 
 
@@ -131,8 +132,6 @@ class MapoCLI(LightningCLI):
         config = self.config[self.subcommand]
         if config.model.policy.path == "builtin":
             transformers_logging.disable_progress_bar()  # its weights are there before a bar could be read
-        if "return_predictions" in config and config.return_predictions is None:
-            config.return_predictions = False  # they go to a file; together their pictures would not fit into memory
         if "verbose" in config:
             config.verbose = False  # Lightning's table of the figures that the summary shows set by set
         self._planned_trainer = config.trainer.as_dict()
@@ -197,6 +196,8 @@ def differences(stored: Any, given: Any, name: str = "model") -> list[str]:
     if isinstance(stored, dict) and isinstance(given, dict):
         shared = [key for key in given if key in stored]
         return [line for key in shared for line in differences(stored[key], given[key], f"{name}.{key}")]
+    if isinstance(stored, list | tuple) and isinstance(given, list | tuple):
+        stored, given = list(stored), list(given)  # YAML knows no tuples
     return [] if stored == given else [f"{name} was {stored!r} in the checkpoint, is {given!r} now"]
 
 

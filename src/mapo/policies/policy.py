@@ -1,8 +1,8 @@
 """The recipe of a policy: which model, what of it is trained, in which precision; no weights."""
 
 import copy
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -134,7 +134,7 @@ class Policy:
 
     def _resolve(self) -> str:
         if self.path != "builtin":
-            return str(Path(self.path).expanduser())
+            return os.path.expanduser(self.path)  # noqa: PTH111 - a Path would drop the "./" that tells a folder
         from mapo.policies.builtin import builtin_path
 
         return str(builtin_path())
