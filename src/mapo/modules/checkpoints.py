@@ -1,4 +1,4 @@
-"""Checkpoints that rebuild their module from plain values and always stand between two phases."""
+"""Checkpoints that rebuild their module from plain values and always stand between two training steps."""
 
 import inspect
 from typing import Any, Self
@@ -11,7 +11,7 @@ from mapo.modules.hyperparameters import rebuilding
 
 
 class PhaseCheckpoints(LightningModule):
-    """What the checkpoints of a module hold whose training step is one rollout phase.
+    """What the checkpoints of a module hold whose training steps are whole: a rollout phase, or a batch.
 
     Attributes:
         absent_hyperparameters: Constructor arguments that plain values cannot describe; loading has to be given them.

@@ -35,7 +35,7 @@ from mapo.modules.self_check import check_first_rollouts
 from mapo.modules.set_evaluation import SetEvaluation
 from mapo.modules.sigterm import StopRequest
 from mapo.modules.statistics import add_phase_statistics
-from mapo.modules.synchronisation import accumulate, fill_missing_gradients, reach
+from mapo.modules.synchronisation import accumulate, check_strategy, fill_missing_gradients, reach
 from mapo.policies.model import PolicyModel
 from mapo.policies.policy import Policy
 from mapo.rewards.base import Reward
@@ -189,7 +189,7 @@ class MAPOModule(PhaseCheckpoints, SetEvaluation):
         """Run the backward passes of one optimizer step; the ranks exchange gradients in the last one."""
         parameters = self.actor.trainable_parameters()
         for position, rows in enumerate(step):
-            with accumulate(self.trainer, self.actor, not_last=position < len(step) - 1):
+            with accumulate(self.trainer, not_last=position < len(step) - 1):
                 loss = self.objective(self.actor, rows, temperature=temperature, means=means)
                 self.manual_backward(reach(loss * scale, parameters))
         fill_missing_gradients(parameters)
@@ -216,6 +216,7 @@ class MAPOModule(PhaseCheckpoints, SetEvaluation):
     def configure_callbacks(self) -> list[Any]:
         """Refuse trainer arguments that manual optimisation would ignore; called before anything is loaded."""
         startup.check_trainer(self.trainer)
+        check_strategy(self.trainer.strategy)
         return []
 
     def setup(self, stage: str) -> None:

@@ -5,7 +5,6 @@ from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float, Int
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_info
@@ -15,9 +14,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
 
 from mapo.modules import startup
+from mapo.modules.checkpoints import PhaseCheckpoints
 from mapo.modules.hyperparameters import store_hyperparameters
 from mapo.modules.means import Means
-from mapo.modules.synchronisation import accumulate
+from mapo.modules.synchronisation import accumulate, check_strategy, fill_missing_gradients, reach
 from mapo.policies.model import PolicyModel
 from mapo.policies.policy import Policy
 from mapo.policies.saving import save_policy
@@ -26,7 +26,7 @@ from mapo.types import EncodedPrompt, Prompt
 Row = tuple[EncodedPrompt, Int[Tensor, " T"]]
 
 
-class SupervisedModule(LightningModule):
+class SupervisedModule(PhaseCheckpoints):
     """Cross-entropy on the completions of demonstrations, averaged over the tokens of the whole batch and all ranks.
 
     A demonstration is a ``Prompt`` whose ``metadata["completion"]`` is the text to learn; the end-of-sequence token is
@@ -65,7 +65,7 @@ class SupervisedModule(LightningModule):
         if from_scratch and policy.lora is not None:
             raise ValueError("from_scratch=True has nothing to adapt: leave policy.lora out, or from_scratch False")
         self.automatic_optimization = False
-        store_hyperparameters(self, arguments)
+        self.absent_hyperparameters = store_hyperparameters(self, arguments)
         self.policy, self.from_scratch = policy, from_scratch
         self.micro_batch_size, self.max_cached_prompts = micro_batch_size, max_cached_prompts
         self.gradient_clip_norm, self.optimizer, self.lr_scheduler = gradient_clip_norm, optimizer, lr_scheduler
@@ -80,12 +80,14 @@ class SupervisedModule(LightningModule):
         micro_batches = list(self.micro_batches(rows))
         optimizer = cast(LightningOptimizer, self.optimizers())
         optimizer.zero_grad()
-        means = Means()
+        means, parameters = Means(), self.actor.trainable_parameters()
         for position, part in enumerate(micro_batches):
-            with accumulate(self.trainer, self.actor, not_last=position < len(micro_batches) - 1):
-                self.manual_backward(self.loss(part, means) * (self.trainer.world_size / num_tokens))
+            with accumulate(self.trainer, not_last=position < len(micro_batches) - 1):
+                loss = self.loss(part, means) * (self.trainer.world_size / num_tokens)
+                self.manual_backward(reach(loss, parameters))
+        fill_missing_gradients(parameters)
         limit = float("inf") if self.gradient_clip_norm is None else self.gradient_clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.actor.trainable_parameters(), limit)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         optimizer.step()
         if self.lr_scheduler is not None:
             cast(LRScheduler, self.lr_schedulers()).step()
@@ -104,7 +106,8 @@ class SupervisedModule(LightningModule):
         for index, name in enumerate(startup.evaluation_names(self.trainer)):
             means = self._validation.pop(index, Means())
             means.add("loss", torch.zeros(0))  # a rank without rows takes part in the reduction as well
-            self.log(f"val/{name}/loss", means.compute(self.reduce_sums)["loss"], rank_zero_only=True)
+            # Equal on every rank; the maximum is exact and keeps Lightning from advising to reduce it.
+            self.log(f"val/{name}/loss", means.compute(self.reduce_sums)["loss"], sync_dist=True, reduce_fx="max")
 
     def loss(self, rows: Sequence[Row], means: Means) -> Float[Tensor, ""]:
         """Return the cross-entropy of the completions in nats, summed over their tokens."""
@@ -149,6 +152,7 @@ class SupervisedModule(LightningModule):
     @override
     def configure_callbacks(self) -> list[Any]:
         startup.check_trainer(self.trainer)
+        check_strategy(self.trainer.strategy)
         return []
 
     @override

@@ -7,30 +7,37 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy, Strategy
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 
+def check_strategy(strategy: Strategy) -> None:
+    """Refuse strategies under which gradients would be lost or differ between ranks without a word.
+
+    Raises:
+        ValueError: The strategy shards what is not sharded here, or drops all backward passes of a step but its last.
+    """
+    exchanges = isinstance(strategy, SingleDeviceStrategy | DDPStrategy) and not isinstance(strategy, DeepSpeedStrategy)
+    if not exchanges:
+        raise ValueError(
+            f"trainer.strategy {type(strategy).__name__} is not supported, its gradients would be wrong; use 'ddp', or "
+            "'auto' on one device, and for large models model.policy.lora"
+        )
+
+
 @contextlib.contextmanager
-def accumulate(trainer: Trainer, actor: nn.Module, *, not_last: bool) -> Iterator[None]:
+def accumulate(trainer: Trainer, *, not_last: bool) -> Iterator[None]:
     """Within this context a backward pass only accumulates, unless it is the last of its optimizer step.
 
     Args:
         trainer: Its strategy holds the distributed wrapper.
-        actor: The policy; with FSDP2 it is the sharded module itself.
         not_last: True for every micro-batch of an optimizer step but the last.
     """
     wrapped = trainer.strategy.model
     if not_last and isinstance(wrapped, DistributedDataParallel):
         with wrapped.no_sync():
             yield
-    elif not_last and isinstance(actor, FSDPModule):
-        actor.set_requires_gradient_sync(False)
-        try:
-            yield
-        finally:
-            actor.set_requires_gradient_sync(True)
     else:
         yield
 
