@@ -17,7 +17,7 @@ FAMILIES = [grid_rectangles.FAMILY, drawn_faces.FAMILY, plane_figures.FAMILY]
 @pytest.fixture(autouse=True)
 def small_pools(monkeypatch) -> None:
     monkeypatch.setattr(
-        demonstrations, "_FAMILIES", [(family, 12, share) for family, share in zip(FAMILIES, (3, 1, 4), strict=True)]
+        demonstrations, "_FAMILIES", [(family, 12, share) for family, share in zip(FAMILIES, (3, 2, 3), strict=True)]
     )
 
 
@@ -67,7 +67,7 @@ def test_the_curriculum_goes_from_clean_to_mixed_in_batches_of_every_family() ->
     assert len(batches) == 5
     for batch in batches:
         families = Counter(row.sample_id.partition("/")[0] for row in batch)
-        assert families == {"grid_rectangles": 6, "drawn_faces": 2, "plane_figures": 8}
+        assert families == {"grid_rectangles": 6, "drawn_faces": 4, "plane_figures": 6}
     clean = [
         completion(data.problems[row.sample_id].worked) == row.metadata["completion"] for b in batches for row in b
     ]

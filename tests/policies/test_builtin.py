@@ -91,20 +91,16 @@ def test_only_vision_and_role_tokens_are_banned(actor) -> None:
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
-def test_it_starts_low_with_much_to_gain(actor, family, reward) -> None:
-    """Sampling is right less than half of the time, though the model could be: the most probable answer mostly is."""
+def test_it_is_mostly_wrong_but_finds_the_answer_in_a_group(actor, family, reward) -> None:
+    """What makes it worth training: most draws are wrong, and nearly every group holds a right one."""
     rows = [actor.renderer.encode(row) for row in draw_prompts(family, "val", 32, 0)]
-
-    def accuracy(num: int, temperature: float) -> float:
-        rollouts = TransformersEngine().generate(
-            actor,
-            rows,
-            group_size=num,
-            sampling=Sampling(temperature=temperature, max_completion_tokens=48),
-            streams=range(len(rows)),
-        )
-        values = reward([completion for group in rollouts.completions for completion in group])
-        return sum(values) / len(values)
-
-    assert 0.1 < accuracy(4, 1.0) < 0.5
-    assert accuracy(1, 0.0) > 0.6
+    rollouts = TransformersEngine().generate(
+        actor,
+        rows,
+        group_size=12,
+        sampling=Sampling(temperature=1.0, max_completion_tokens=48),
+        streams=range(len(rows)),
+    )
+    groups = [reward(group) for group in rollouts.completions]
+    assert 0.15 < sum(map(sum, groups)) / (12 * len(groups)) < 0.5
+    assert sum(max(group) == 1 for group in groups) >= 29

@@ -8,7 +8,7 @@ from mapo.data.problem import Family, Problem, Solution, Split, draw_prompts
 from mapo.data.synthetic import SyntheticBenchmark
 from mapo.types import Prompt
 
-_SIZE, _CELL, _CELLS = 84, 7, 12  # four cells to a patch of the built-in model's vision tower, 14 x 14 pixels
+_SIZE, _CELL, _CELLS = 84, 14, 6  # a cell is a patch of the built-in model's vision tower
 _COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#b279a2", "#72b7b2", "#eeca3b", "#9d755d")
 _PAPER, _LINES, _INK = "#ffffff", "#c8ccd4", "#1b1e28"
 _BOARD, _BOARD_LINES, _CHALK = "#20303a", "#33454f", "#f2f2e8"
@@ -80,8 +80,8 @@ def draw_rectangle(sides: tuple[int, ...], rng: Random) -> Image.Image:
 def draw_bars(heights: tuple[int, ...], rng: Random) -> Image.Image:
     """Draw bars that stand on the lowest line of the squared paper."""
     image = Image.new("RGB", (_SIZE, _SIZE), _PAPER)
-    pen, start = ImageDraw.Draw(image), rng.randint(0, _CELLS - 8)
-    boxes = [_box(start + 3 * i, _CELLS - height, start + 3 * i + 2, _CELLS) for i, height in enumerate(heights)]
+    pen, start = ImageDraw.Draw(image), rng.randint(0, 1)
+    boxes = [_box(start + 2 * i, _CELLS - height, start + 2 * i + 1, _CELLS) for i, height in enumerate(heights)]
     for box in boxes:
         pen.rectangle(box, fill=rng.choice(_COLOURS))
     pen = _grid(image, _LINES)
@@ -113,10 +113,10 @@ def draw(kind: str, rng: Random) -> Problem:
         rng: Source of every choice.
 
     Returns:
-        A problem with an 84 x 84 picture and sides or bars of 2 to 9 cells.
+        A problem with an 84 x 84 picture and sides or bars of 1 to 6 cells.
     """
     asked = kind.removesuffix(" in chalk")
-    numbers = tuple(rng.randint(2, 9) for _ in range(3 if asked == "bars" else 2))
+    numbers = tuple(rng.randint(1, _CELLS) for _ in range(3 if asked == "bars" else 2))
     picture = draw_bars if asked == "bars" else draw_rectangle if asked == kind else draw_chalk
     image = picture(numbers, rng)
     misread = work_out(asked, _misread(numbers, rng))
@@ -126,7 +126,7 @@ def draw(kind: str, rng: Random) -> Problem:
 FAMILY = Family(
     name="grid_rectangles",
     splits={
-        "warm_start": Split(("area", "perimeter", "bars", "area", "perimeter"), held_out=False),
+        "warm_start": Split(("area", "perimeter", "bars"), held_out=False),
         "train": Split(("area", "perimeter"), held_out=False),
         "val": Split(("area", "perimeter"), held_out=True),
         "out_of_domain": Split(("bars",), held_out=True),

@@ -46,8 +46,7 @@ def _half_the_product(numbers: Numbers) -> Solution:
 
 
 def _angles(rng: Random) -> Numbers:
-    first = rng.randrange(20, 125, 5)
-    return first, rng.randrange(20, 165 - first, 5)
+    return rng.randint(20, 85), rng.randrange(20, 85, 10)
 
 
 def _sides(num: int) -> Callable[[Random], Numbers]:
