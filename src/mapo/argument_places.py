@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def written(arguments: Sequence[str]) -> Iterator[Place]:
             if place.path.endswith(".class_path") and place.value:
                 named[place.path.removesuffix(".class_path")] = place.value
             yield place
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for argument, following in zip_longest(arguments, arguments[1:]):
         if not argument.startswith("--"):
             continue
         path, equals, value = argument[2:].partition("=")
@@ -47,7 +48,7 @@ def written(arguments: Sequence[str]) -> Iterator[Place]:
 
 
 def _files(arguments: Sequence[str]) -> Iterator[Path]:
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for argument, following in zip_longest(arguments, arguments[1:]):
         if argument in ("--config", "-c") and following:
             yield Path(following)
         elif argument.startswith("--config="):
