@@ -101,6 +101,7 @@ def test_test_and_predict_keep_every_completion(finished):
             (command, name, mode) for name in SETS for mode in ("sampled", "greedy")
         }
         assert len(kept) == 3 * 3 * 2
+    assert outcome.out.endswith(f"predictions  {found.relative_to(folder)}\n")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Completions to look at: as a table with pictures in TensorBoard, and every one of them as JSONL."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,8 @@ class CompletionsTable(Callback):
     @override
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._shown.clear()
+        if self.jsonl and self._folder is not None and trainer.is_global_zero:
+            sys.stdout.write(f"predictions  {self._folder / self._name('predictions')}\n")
 
     def _keep_evaluation(self, trainer: Trainer, pl_module: LightningModule, batch: Any, stem: str) -> None:
         for record in getattr(pl_module, "last_evaluation", ()) if batch else ():  # an uneven last batch may be empty
