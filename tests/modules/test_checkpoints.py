@@ -136,6 +136,16 @@ def test_sigterm_during_the_update_ends_the_run_after_it(tmp_path, tiny_lm_path,
     assert torch.equal(weights(resumed), final)
 
 
+def test_the_first_rollouts_of_a_resumed_run_are_checked_too(tmp_path, tiny_lm_path, monkeypatch):
+    checked = []
+    monkeypatch.setattr("mapo.modules.mapo.check_first_rollouts", lambda actor, rollouts: checked.append(rollouts))
+    saver = OnExceptionCheckpoint(tmp_path)
+    fit(tmp_path, tiny_lm_path, Stops("generate", 2, fail), saver)
+    assert len(checked) == 1
+    fit(tmp_path, tiny_lm_path, ckpt_path=saver.ckpt_path)
+    assert len(checked) == 2
+
+
 def test_nothing_half_updated_is_saved(tmp_path, tiny_lm_path):
     saver = OnExceptionCheckpoint(tmp_path)
     _, _, error = fit(tmp_path, tiny_lm_path, Stops("optimize", 1, fail), saver, updates=2)

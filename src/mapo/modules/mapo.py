@@ -115,6 +115,7 @@ class MAPOModule(PhaseCheckpoints, SetEvaluation):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.evaluator, self.stop_request = Evaluator(evaluation), StopRequest()
         self.last_phase: PhaseRecord | None = None
+        self.rollouts_checked = False
 
     # -- the way of one phase ------------------------------------------------------------------------------------------
 
@@ -127,8 +128,9 @@ class MAPOModule(PhaseCheckpoints, SetEvaluation):
         sampled = time.perf_counter()
         scores = score_completions(self.rewards, rollouts.completions)
         scored = time.perf_counter()
-        if self.phase_index == 0:
+        if not self.rollouts_checked:
             check_first_rollouts(self.actor, rollouts)
+            self.rollouts_checked = True
         advantages = self.advantage(scores, self.phase(scores, prompts))
         experience = Experience.from_groups(rollouts, scores, advantages)
         self.update(experience, rollouts.temperature, means)
@@ -232,7 +234,8 @@ class MAPOModule(PhaseCheckpoints, SetEvaluation):
             self.actor = self.policy.load_model(reference=self.objective.kl_coef > 0)
 
     def on_train_start(self) -> None:
-        """Take care that SIGTERM finds all ranks at the same place."""
+        """Have the first rollouts of every fit checked, and let SIGTERM find all ranks at the same place."""
+        self.rollouts_checked = False
         self.stop_request.listen(self.trainer)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
