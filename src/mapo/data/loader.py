@@ -81,8 +81,9 @@ class PhaseLoader:
         order = self._order()
         while self.position < len(self):
             phase = order[self.position * self.batch_size :][: self.batch_size]
-            self.position += 1
-            yield [self.prompts[i] for i in phase[self.rank :: self.world_size]]
+            rows = [self.prompts[i] for i in phase[self.rank :: self.world_size]]
+            self.position += 1  # only now: a row that cannot be read has not been drawn
+            yield rows
 
     def set_epoch(self, epoch: int) -> None:
         """Begin ``epoch`` at its first phase, unless the loader stands in it already."""
