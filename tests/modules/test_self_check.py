@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mapo.functional.noise import stream_key
-from mapo.modules.self_check import check_first_rollouts
+from mapo.modules.self_check import check_first_rollouts, check_logits
 from mapo.policies.policy import Policy
 from mapo.rollout.transformers import TransformersEngine
 from mapo.types import Sampling
@@ -68,3 +68,11 @@ def test_completions_without_tokens_have_no_gap(policy, rollouts):
     groups = tuple(tuple(replace(c, token_ids=empty) for c in group) for group in rollouts.completions)
     nothing = tuple(tuple(torch.zeros(0) for _ in group) for group in groups)
     assert check_first_rollouts(policy, replace(rollouts, completions=groups, sampling_logprobs=nothing)) == 0
+
+
+def test_logits_that_the_model_itself_would_scale_are_refused(policy, rollouts, monkeypatch):
+    check_logits(policy, rollouts.prompts[1])
+    head = policy._head()
+    monkeypatch.setattr(policy, "_head", lambda: lambda hidden: 2 * head(hidden))
+    with pytest.raises(ValueError, match="scales its logits in a way that is not supported"):
+        check_logits(policy, rollouts.prompts[1])

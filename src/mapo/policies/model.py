@@ -92,6 +92,19 @@ class PolicyModel(nn.Module):
         output = self._network()(**batch, past_key_values=cache, use_cache=True)
         return self._head()(output.last_hidden_state[:, -1]), output.past_key_values
 
+    @torch.no_grad()
+    def logits_gap(self, prompt: EncodedPrompt) -> float:
+        """Return how far these logits are from those of the model's own forward, at the prompt's last token.
+
+        Some architectures scale their logits in a way that ``score`` and ``next_logits`` would both have to know of.
+        """
+        nothing = [torch.empty(0, dtype=torch.int64)]
+        positions = self.positions([prompt])
+        batch = collate([prompt], nothing, positions, pad_id=self.renderer.pad_id, side="left", device=self.device)
+        here, _ = self.next_logits(batch)
+        own = self._causal_lm()(**batch, use_cache=False).logits[:, -1]
+        return float((here.double() - own.double()).abs().max())
+
     def positions(self, prompts: Sequence[EncodedPrompt]) -> list[Int[Tensor, "A P"]]:
         """Return the rotary positions of each prompt's tokens."""
         return prompt_positions(self._network(), prompts)
