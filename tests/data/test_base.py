@@ -132,3 +132,14 @@ def test_a_config_file_composes_benchmarks_and_knows_the_inherited_arguments():
     data.setup("fit")
     assert data.eval_names == ["additions", "additions_hard", "far", "far_hard"]
     assert data.batch_size == 4
+
+
+def test_a_set_out_of_domain_keeps_its_own_rule_for_rows_found_bad_later():
+    data = Additions(out_of_domain=[Additions(name="far", on_bad_row="skip")])
+    data.setup("validate")
+    near, far = data.eval_names[0], data.eval_names[-1]
+    with pytest.warns(UserWarning, match="counted as wrong"):
+        data.reject_eval_rows(far, {data.eval_sets[far][0].sample_id: "too long"})
+    assert len(data.bad_rows[far]) == 1
+    with pytest.raises(ValueError, match="cannot be evaluated"):
+        data.reject_eval_rows(near, {data.eval_sets[near][0].sample_id: "too long"})

@@ -55,7 +55,8 @@ class PromptDataModule(LightningDataModule, ABC):
                 left out of training and counted as wrong in evaluation.
             max_train_samples: Use only the first rows of the training set.
             max_eval_samples: Use only the first rows of each evaluation set.
-            out_of_domain: Further benchmarks to evaluate on, with their own settings; their training sets are not read.
+            out_of_domain: Further benchmarks to evaluate on, with their own settings but this one's
+                ``eval_batch_size``; their training sets are not read.
 
         Raises:
             ValueError: A size is below 1, or ``on_bad_row`` is neither choice.
@@ -80,6 +81,7 @@ class PromptDataModule(LightningDataModule, ABC):
         self.train_set: Sequence[Prompt] = ()
         self.eval_sets: dict[str, Sequence[Prompt]] = {}
         self.bad_rows: dict[str, dict[str, str]] = {}
+        self._on_bad_row: dict[str, str] = {}  # of the sets out of domain
 
     @abstractmethod
     def train_prompts(self) -> Sequence[Prompt]:
@@ -128,6 +130,7 @@ class PromptDataModule(LightningDataModule, ABC):
                 if name in self.eval_sets:
                     raise ValueError(f"two evaluation sets are called {name!r}; out_of_domain must bring other names")
                 self.eval_sets[name], self.bad_rows[name] = rows, other.bad_rows[name]
+                self._on_bad_row[name] = other.on_bad_row
 
     def drop_training_rows(self, sample_ids: Collection[str], reason: str) -> None:
         """Leave rows out of training, before the loader is made; one warning counts and names them.
@@ -151,9 +154,9 @@ class PromptDataModule(LightningDataModule, ABC):
             reasons: What is wrong, and what would mend it, by sample id.
 
         Raises:
-            ValueError: There is such a row and ``on_bad_row`` is "error".
+            ValueError: There is such a row and ``on_bad_row`` of the set's own benchmark is "error".
         """
-        if reasons and self.on_bad_row == "error":
+        if reasons and self._on_bad_row.get(name, self.on_bad_row) == "error":
             listed = "; ".join(f"{sample_id!r}: {reason}" for sample_id, reason in list(reasons.items())[:5])
             raise ValueError(
                 f"set {name!r}: {len(reasons)} rows cannot be evaluated. {listed}. "
