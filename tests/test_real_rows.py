@@ -40,11 +40,31 @@ def check_sane(results: dict, rows: list[dict], folder: Path, *, phases: int, pr
     assert all(row["num_tokens"] == 24 for row in rows if row["truncated"])
 
 
-def test_geometry3k_with_its_diagrams(tmp_path):
-    data = {
-        "class_path": "Geometry3K",
-        "init_args": {"path": str(Path(ROWS) / "geometry3k"), "eval_splits": ["train"], "batch_size": 3},
-    }
+def official_layout(folder: Path) -> Path:
+    return Path(ROWS) / "geometry3k"
+
+
+def hub_schema(folder: Path) -> Path:
+    """The same problems in the columns of hiyouga/geometry3k, as a folder of parquet files."""
+    from datasets import Dataset, Features, Image, List, Value
+
+    rows = []
+    for problem in sorted((Path(ROWS) / "geometry3k" / "train").iterdir()):
+        fields = json.loads((problem / "data.json").read_text())
+        answer = fields["choices"]["ABCD".index(fields["answer"])]
+        picture = (problem / "img_diagram.png").read_bytes()
+        images = [{"bytes": picture, "path": None}]
+        rows.append({"images": images, "problem": f"<image>{fields['problem_text']}", "answer": answer})
+    features = Features({"images": List(Image()), "problem": Value("string"), "answer": Value("string")})
+    (folder / "data").mkdir()
+    Dataset.from_list(rows, features=features).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("layout", [official_layout, hub_schema])
+def test_geometry3k_with_its_diagrams(tmp_path, tmp_path_factory, layout):
+    path = layout(tmp_path_factory.mktemp("rows"))
+    data = {"class_path": "Geometry3K", "init_args": {"path": str(path), "eval_splits": ["train"], "batch_size": 3}}
     results, rows, folder = fit(tmp_path, data, max_epochs=2, limit_train_batches=2, val_check_interval=2)
     check_sane(results, rows, folder, phases=4, prompts=3)
     assert results["sets"]["geometry3k_train"]["num_samples_evaluated"]["after"] == 6
