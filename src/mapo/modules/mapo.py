@@ -143,9 +143,7 @@ class MAPOModule(PhaseCheckpoints, SetEvaluation):
         """Return ``num`` completions per prompt; the noise depends on the sample alone, not on rank or batch."""
         encoded = [self.actor.renderer.encode(prompt) for prompt in prompts]
         streams = [stream_key(self.seed, split, epoch, prompt.sample_id, 0) for prompt in prompts]
-        rollouts = self.rollout.generate(self.actor, encoded, group_size=num, sampling=sampling, streams=streams)
-        torch.clear_autocast_cache()  # weights cast under no_grad must not be reused by the update
-        return rollouts
+        return self.rollout.generate(self.actor, encoded, group_size=num, sampling=sampling, streams=streams)
 
     def phase(self, scores: Scores, prompts: Sequence[Prompt]) -> Phase:
         """Return what advantages may know of the whole batch, over all ranks."""
@@ -190,6 +188,7 @@ class MAPOModule(PhaseCheckpoints, SetEvaluation):
     def accumulate_gradient(self, step: Sequence[Experience], temperature: float, scale: float, means: Means) -> None:
         """Run the backward passes of one optimizer step; the ranks exchange gradients in the last one."""
         parameters = self.actor.trainable_parameters()
+        torch.clear_autocast_cache()  # weights cast under no_grad must not serve the update
         for position, rows in enumerate(step):
             with accumulate(self.trainer, not_last=position < len(step) - 1):
                 loss = self.objective(self.actor, rows, temperature=temperature, means=means)
