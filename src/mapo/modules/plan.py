@@ -34,7 +34,8 @@ def plan(module: MAPOModule, data: PromptDataModule, trainer: Mapping[str, Any])
         "ends after": _end(trainer),
         "devices": f"{trainer['devices']} x {trainer['accelerator']} on {trainer['num_nodes']} node(s), "
         f"strategy {_name(trainer['strategy'])}, precision {trainer['precision'] or '32-true'}",
-        "memory": "16 bytes per trained parameter (float32 weights, gradients, Adam's two moments), before activations",
+        "memory": "16 bytes per trained parameter (float32 weights, gradients, Adam's two moments), "
+        "before frozen weights, activations and caches",
     }
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())

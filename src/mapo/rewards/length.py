@@ -21,7 +21,7 @@ class LengthCredit(Reward):
     """
 
     limit: int
-    """Tokens from which on no credit is left; usually max_completion_tokens (DAPO: 20480)."""
+    """Tokens at which no credit is left; usually max_completion_tokens (DAPO: 20480), which needs a buffer above 0."""
     buffer: int
     """Tokens over which the credit falls from 1 to 0 (DAPO: 4096); 0 cuts it off behind the limit."""
     weight: float
@@ -45,12 +45,12 @@ class LengthCredit(Reward):
 def length_credit(length: int, *, limit: int, buffer: int) -> float:
     """Return the credit of a completion's length.
 
-    c = 1 for n ≤ L - b, (L - n) / b in between, 0 for n ≥ L.
+    c = 1 for n ≤ L - b, max(0, (L - n) / b) for longer ones.
 
     Args:
         length: n, tokens of the completion, the end-of-sequence token included.
         limit: L, in tokens.
-        buffer: b, in tokens; with 0 the credit is 1 up to and at the limit.
+        buffer: b, in tokens; with 0 the credit is 1 up to and at the limit, and 0 behind it.
 
     Returns:
         Credit in [0, 1].
