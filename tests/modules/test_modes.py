@@ -65,22 +65,25 @@ def test_mixed_precision_leaves_rewards_log_probs_loss_and_weights_in_float32(fi
     seen = {}
 
     def spy(module):
-        inner = module.accumulate_gradient
+        loss_of, clip_gradient = module.loss_of, module.clip_gradient
 
-        def look(step, *args):
-            seen["advantages"] = step[0].advantages.dtype
+        def look(rows, *args):
+            seen["advantages"] = rows.advantages.dtype
             with torch.no_grad():
-                rows = step[0]
                 seen["autocast"] = torch.is_autocast_enabled("cpu")
                 seen["logprobs"] = module.actor.score(rows.prompts, rows.token_ids, temperature=1.0).logprobs.dtype
-            inner(step, *args)
+            torch.clear_autocast_cache()
+            return loss_of(rows, *args)
+
+        def clip():
             seen["gradients"] = {p.grad.dtype for p in module.actor.trainable_parameters()}
+            return clip_gradient()
 
         def backward(loss, *args, **kwargs):
             seen["loss"] = loss.dtype
             return type(module).manual_backward(module, loss, *args, **kwargs)
 
-        module.accumulate_gradient, module.manual_backward = look, backward
+        module.loss_of, module.clip_gradient, module.manual_backward = look, clip, backward
 
     module = fit(trainer={"precision": "bf16-mixed"}, spy=spy, kl_coef=0.1)
     assert seen.pop("autocast")

@@ -4,17 +4,14 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from typing import Any, cast
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim.lr_scheduler import LRScheduler
 
 from mapo.advantages.base import Advantage
 from mapo.advantages.groups import has_signal
@@ -24,7 +21,6 @@ from mapo.losses.aggregation import Aggregation, TokenMean
 from mapo.losses.base import PolicyLoss
 from mapo.losses.clipped import ClippedPolicyLoss
 from mapo.modules import startup
-from mapo.modules.checkpoints import PhaseCheckpoints
 from mapo.modules.evaluation import Evaluation, Evaluator
 from mapo.modules.experience import Experience
 from mapo.modules.hyperparameters import store_hyperparameters
@@ -35,8 +31,7 @@ from mapo.modules.self_check import check_first_rollouts
 from mapo.modules.set_evaluation import SetEvaluation
 from mapo.modules.sigterm import StopRequest
 from mapo.modules.statistics import add_phase_statistics
-from mapo.modules.synchronisation import accumulate, check_strategy, fill_missing_gradients, reach
-from mapo.policies.model import PolicyModel
+from mapo.modules.whole_steps import WholeSteps
 from mapo.policies.policy import Policy
 from mapo.rewards.base import Reward
 from mapo.rewards.scoring import check_rewards, score_completions
@@ -45,7 +40,7 @@ from mapo.rollout.transformers import TransformersEngine
 from mapo.types import Phase, Prompt, Rollouts, Sampling, Scores
 
 
-class MAPOModule(PhaseCheckpoints, SetEvaluation):
+class MAPOModule(WholeSteps, SetEvaluation):
     """Mixed Advantage Policy Optimization: rollouts, rewards, advantages and clipped updates of a policy.
 
     Source: MAPO (https://arxiv.org/abs/2509.18849). The defaults are the paper's, but for ``updates_per_phase``, which
@@ -71,8 +66,6 @@ class MAPOModule(PhaseCheckpoints, SetEvaluation):
         lr_scheduler: Builds a learning-rate schedule that advances with every optimizer step.
         seed: Of the sampling noise; the one given to ``seed_everything`` when null, else 0.
     """
-
-    actor: PolicyModel
 
     def __init__(
         self,
@@ -169,56 +162,28 @@ class MAPOModule(PhaseCheckpoints, SetEvaluation):
 
     def optimize(self, step: Sequence[Experience], temperature: float, means: Means) -> None:
         """Take one optimizer step over its micro-batches, normalised once over all of them and all ranks."""
-        optimizer = cast(LightningOptimizer, self.optimizers())
-        optimizer.zero_grad()
         normaliser = self.normaliser(step)
         if normaliser == 0:  # the same on every rank, so none is left waiting
             rank_zero_warn(
                 f"phase {self.phase_index}: no completion could be scored or trained; a step changes nothing"
             )
-        else:
-            self.accumulate_gradient(step, temperature, self.trainer.world_size / normaliser, means)
-            means.add("gradient_norm", self.clip_gradient())
-        self.half_updated = True
-        optimizer.step()  # without gradients it leaves the weights alone, and counts like any other
-        optimizer.zero_grad()  # frees their memory for the next rollouts
-        if self.lr_scheduler is not None:
-            cast(LRScheduler, self.lr_schedulers()).step()
+            step = []
+        gradient_norm = self.take_step(
+            [partial(self.loss_of, rows, temperature, self.trainer.world_size / normaliser, means) for rows in step]
+        )
+        if gradient_norm is not None:
+            means.add("gradient_norm", gradient_norm)
 
-    def accumulate_gradient(self, step: Sequence[Experience], temperature: float, scale: float, means: Means) -> None:
-        """Run the backward passes of one optimizer step; the ranks exchange gradients in the last one."""
-        parameters = self.actor.trainable_parameters()
-        torch.clear_autocast_cache()  # weights cast under no_grad must not serve the update
-        for position, rows in enumerate(step):
-            with accumulate(self.trainer, not_last=position < len(step) - 1):
-                loss = self.objective(self.actor, rows, temperature=temperature, means=means)
-                self.manual_backward(reach(loss * scale, parameters))
-        fill_missing_gradients(parameters)
+    def loss_of(self, rows: Experience, temperature: float, scale: float, means: Means) -> Float[Tensor, ""]:
+        """Return a micro-batch's share of the loss; the mean over ranks of the shares' sums is the loss of the step."""
+        return self.objective(self.actor, rows, temperature=temperature, means=means) * scale
 
     def normaliser(self, step: Sequence[Experience]) -> float:
         """Return the normaliser of one optimizer step over its micro-batches and all ranks."""
         local = sum(float(self.objective.aggregation.normaliser(rows.completion_mask)) for rows in step)
-        total = torch.tensor(local, dtype=torch.float64, device=self.device)
-        return float(self.trainer.strategy.reduce(total, reduce_op="sum"))
-
-    def clip_gradient(self) -> Float[Tensor, ""]:
-        """Clip the gradient and return its norm before clipping."""
-        limit = float("inf") if self.gradient_clip_norm is None else self.gradient_clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.actor.trainable_parameters(), limit)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(
-                f"the gradient of phase {self.phase_index} is not finite (norm {float(norm)}); lower the learning rate "
-                "or look at the phase's completions"
-            )
-        return norm
+        return float(self.sum_over_ranks(torch.tensor(local, dtype=torch.float64)))
 
     # -- Lightning's set-up --------------------------------------------------------------------------------------------
-
-    def configure_callbacks(self) -> list[Any]:
-        """Refuse trainer arguments that manual optimisation would ignore; called before anything is loaded."""
-        startup.check_trainer(self.trainer)
-        check_strategy(self.trainer.strategy)
-        return []
 
     def setup(self, stage: str) -> None:
         """Check the run against its data and its trainer, before any weight is loaded."""
@@ -237,13 +202,6 @@ class MAPOModule(PhaseCheckpoints, SetEvaluation):
         self.rollouts_checked = False
         self.stop_request.listen(self.trainer)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the optimizer and its schedule over the trainable parameters."""
-        optimizer = self.optimizer(self.actor.trainable_parameters())
-        if self.lr_scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"}}
-
     def teardown(self, stage: str) -> None:
         """Release the engine and the reward workers."""
         self.rollout.close()
@@ -257,7 +215,7 @@ class MAPOModule(PhaseCheckpoints, SetEvaluation):
 
     def log_means(self, means: Means, **seconds: float) -> None:
         """Log the phase's means over all ranks, and where its time went."""
-        values = means.compute(lambda sums: self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu())
+        values = means.compute(self.sum_over_ranks)
         tokens = values.pop("completion_tokens") * self.trainer.world_size
         self.log_dict({f"train/{name}": value for name, value in values.items() if math.isfinite(value)})
         self.log("train/tokens_per_s", tokens / sum(seconds.values()))

@@ -1,24 +1,20 @@
 """Supervised fine-tuning on demonstrations, through the same scoring path as reinforcement learning."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, cast
+from functools import partial
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_info
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
 
 from mapo.modules import startup
-from mapo.modules.checkpoints import PhaseCheckpoints
 from mapo.modules.hyperparameters import store_hyperparameters
 from mapo.modules.means import Means
-from mapo.modules.synchronisation import accumulate, check_strategy, fill_missing_gradients, reach
-from mapo.policies.model import PolicyModel
+from mapo.modules.whole_steps import WholeSteps
 from mapo.policies.policy import Policy
 from mapo.policies.saving import save_policy
 from mapo.types import EncodedPrompt, Prompt
@@ -26,7 +22,7 @@ from mapo.types import EncodedPrompt, Prompt
 Row = tuple[EncodedPrompt, Int[Tensor, " T"]]
 
 
-class SupervisedModule(PhaseCheckpoints):
+class SupervisedModule(WholeSteps):
     """Cross-entropy on the completions of demonstrations, averaged over the tokens of the whole batch and all ranks.
 
     A demonstration is a ``Prompt`` whose ``metadata["completion"]`` is the text to learn; the end-of-sequence token is
@@ -43,8 +39,6 @@ class SupervisedModule(PhaseCheckpoints):
         save_folder: Where the trained model is saved as Hugging Face loads it when fit ends; nowhere when null.
         save_dtype: Precision of the saved weights.
     """
-
-    actor: PolicyModel
 
     def __init__(
         self,
@@ -75,25 +69,15 @@ class SupervisedModule(PhaseCheckpoints):
 
     @override
     def training_step(self, demonstrations: Sequence[Prompt], batch_idx: int) -> None:
+        self.half_updated = False
         rows = [self.encode(demonstration) for demonstration in demonstrations]
-        num_tokens = self.sum_over_ranks(sum(len(token_ids) for _, token_ids in rows))
-        micro_batches = list(self.micro_batches(rows))
-        optimizer = cast(LightningOptimizer, self.optimizers())
-        optimizer.zero_grad()
-        means, parameters = Means(), self.actor.trainable_parameters()
-        for position, part in enumerate(micro_batches):
-            with accumulate(self.trainer, not_last=position < len(micro_batches) - 1):
-                loss = self.loss(part, means) * (self.trainer.world_size / num_tokens)
-                self.manual_backward(reach(loss, parameters))
-        fill_missing_gradients(parameters)
-        limit = float("inf") if self.gradient_clip_norm is None else self.gradient_clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-        optimizer.step()
-        if self.lr_scheduler is not None:
-            cast(LRScheduler, self.lr_schedulers()).step()
-        self.log("train/loss", means.compute(self.reduce_sums)["loss"], prog_bar=True)
+        num_tokens = float(self.sum_over_ranks(torch.tensor(sum(len(token_ids) for _, token_ids in rows))))
+        means, scale = Means(), self.trainer.world_size / num_tokens
+        norm = self.take_step([partial(self.scaled_loss, part, scale, means) for part in self.micro_batches(rows)])
+        assert norm is not None  # a batch holds demonstrations
+        self.log("train/loss", means.compute(self.sum_over_ranks)["loss"], prog_bar=True)
         self.log("train/gradient_norm", norm)
-        self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
+        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     @override
     def validation_step(self, demonstrations: Sequence[Prompt], batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -107,7 +91,11 @@ class SupervisedModule(PhaseCheckpoints):
             means = self._validation.pop(index, Means())
             means.add("loss", torch.zeros(0))  # a rank without rows takes part in the reduction as well
             # Equal on every rank; the maximum is exact and keeps Lightning from advising to reduce it.
-            self.log(f"val/{name}/loss", means.compute(self.reduce_sums)["loss"], sync_dist=True, reduce_fx="max")
+            self.log(f"val/{name}/loss", means.compute(self.sum_over_ranks)["loss"], sync_dist=True, reduce_fx="max")
+
+    def scaled_loss(self, rows: Sequence[Row], scale: float, means: Means) -> Float[Tensor, ""]:
+        """Return a micro-batch's share of the loss; the mean over ranks of the shares' sums is the loss of the step."""
+        return self.loss(rows, means) * scale
 
     def loss(self, rows: Sequence[Row], means: Means) -> Float[Tensor, ""]:
         """Return the cross-entropy of the completions in nats, summed over their tokens."""
@@ -140,21 +128,6 @@ class SupervisedModule(PhaseCheckpoints):
         for start in range(0, len(rows), self.micro_batch_size):
             yield by_length[start : start + self.micro_batch_size]
 
-    def sum_over_ranks(self, number: float) -> float:
-        """Return the sum of a number over all ranks."""
-        total = torch.tensor(number, dtype=torch.float64, device=self.device)
-        return float(self.trainer.strategy.reduce(total, reduce_op="sum"))
-
-    def reduce_sums(self, sums: Tensor) -> Tensor:
-        """Return a tensor summed over all ranks, on the CPU."""
-        return self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
-
-    @override
-    def configure_callbacks(self) -> list[Any]:
-        startup.check_trainer(self.trainer)
-        check_strategy(self.trainer.strategy)
-        return []
-
     @override
     def setup(self, stage: str) -> None:
         startup.check_run(self, self.policy, stage, updates_per_phase=1)
@@ -167,13 +140,6 @@ class SupervisedModule(PhaseCheckpoints):
         if self.from_scratch:
             network = self.actor.model
             network.load_state_dict(type(network)(network.config).state_dict())
-
-    @override
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.optimizer(self.actor.trainable_parameters())
-        if self.lr_scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"}}
 
     @override
     def on_fit_end(self) -> None:

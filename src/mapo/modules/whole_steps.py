@@ -1,0 +1,99 @@
+"""What modules share that optimise by themselves: one step over any number of micro-batches, exact on any ranks."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
+from typing_extensions import override
+
+from mapo.modules import startup
+from mapo.modules.checkpoints import PhaseCheckpoints
+from mapo.modules.synchronisation import accumulate, check_strategy, fill_missing_gradients, reach
+from mapo.policies.model import PolicyModel
+
+
+class WholeSteps(PhaseCheckpoints):
+    """A module whose training step takes its optimizer steps itself, each on one sum of losses.
+
+    Attributes:
+        actor: The policy that is trained.
+        optimizer: Builds the optimizer from the trainable parameters.
+        lr_scheduler: Builds a learning-rate schedule that advances with every optimizer step.
+        gradient_clip_norm: Largest gradient norm of an optimizer step; None clips nothing.
+    """
+
+    actor: PolicyModel
+    optimizer: OptimizerCallable
+    lr_scheduler: LRSchedulerCallable | None
+    gradient_clip_norm: float | None
+
+    def take_step(self, losses: Sequence[Callable[[], Float[Tensor, ""]]]) -> Float[Tensor, ""] | None:
+        """Take one optimizer step on the sum of losses.
+
+        Args:
+            losses: One per micro-batch, computed when its turn comes. Every rank must bring the same number; with none
+                the weights stay as they are, and the step counts like any other.
+
+        Returns:
+            The gradient's norm before clipping; None without losses.
+
+        Raises:
+            FloatingPointError: The gradient is not finite.
+        """
+        optimizer = cast(LightningOptimizer, self.optimizers())
+        optimizer.zero_grad()
+        norm = None
+        if losses:
+            self.accumulate_gradient(losses)
+            norm = self.clip_gradient()
+        self.half_updated = True
+        optimizer.step()
+        optimizer.zero_grad()  # frees their memory for what comes before the next step
+        if self.lr_scheduler is not None:
+            cast(LRScheduler, self.lr_schedulers()).step()
+        return norm
+
+    def sum_over_ranks(self, values: Tensor) -> Tensor:
+        """Return a tensor summed over all ranks, on the CPU."""
+        return self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum").cpu()
+
+    @override
+    def configure_callbacks(self) -> list[Any]:
+        """Refuse trainer arguments that manual optimisation would ignore; called before anything is loaded."""
+        startup.check_trainer(self.trainer)
+        check_strategy(self.trainer.strategy)
+        return []
+
+    @override
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build the optimizer and its schedule over the trainable parameters."""
+        optimizer = self.optimizer(self.actor.trainable_parameters())
+        if self.lr_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"}}
+
+    def accumulate_gradient(self, losses: Sequence[Callable[[], Float[Tensor, ""]]]) -> None:
+        """Run one backward pass per loss; the ranks exchange gradients in the last one."""
+        parameters = self.actor.trainable_parameters()
+        torch.clear_autocast_cache()  # weights cast under no_grad must not serve the update
+        for position, loss in enumerate(losses):
+            with accumulate(self.trainer, not_last=position < len(losses) - 1):
+                self.manual_backward(reach(loss(), parameters))
+        fill_missing_gradients(parameters)
+
+    def clip_gradient(self) -> Float[Tensor, ""]:
+        """Clip the gradient and return its norm before clipping."""
+        limit = float("inf") if self.gradient_clip_norm is None else self.gradient_clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(self.actor.trainable_parameters(), limit)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"the gradient of optimizer step {self.global_step + 1} is not finite (norm {float(norm)}); lower the "
+                "learning rate or look at the batch"
+            )
+        return norm
