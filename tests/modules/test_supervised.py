@@ -1,7 +1,11 @@
+import functools
+import math
+
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
+from mapo.data import demonstrations
 from mapo.data.base import PromptDataModule
 from mapo.modules.supervised import SupervisedModule
 from mapo.policies.policy import Lora, Policy
@@ -130,3 +134,22 @@ def test_a_checkpoint_rebuilds_the_module(tmp_path, tiny_lm_path) -> None:
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     again = SupervisedModule.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
     assert torch.equal(weights(module), weights(again))
+
+
+def test_the_warm_start_learns_from_scratch(tmp_path, monkeypatch) -> None:
+    """The first steps of configs/warm_start_tiny.yaml, on small pools."""
+    small = [(family, 48, share) for family, _, share in demonstrations._FAMILIES]
+    monkeypatch.setattr(demonstrations, "_FAMILIES", small)
+    data = demonstrations.WarmStartDemonstrations(clean_steps=30, mixed_steps=2, batch_size=16, num_eval=2, seed=0)
+    _, trainer, losses = fit(
+        tmp_path,
+        "builtin",
+        data=data,
+        from_scratch=True,
+        max_cached_prompts=200,
+        optimizer=functools.partial(torch.optim.AdamW, lr=3e-3),
+    )
+    assert len(losses) == 32
+    assert losses[0] == pytest.approx(math.log(796), abs=0.3)  # random weights: all 796 tokens alike
+    assert sum(losses[25:30]) / 5 < 0.5 * losses[0]
+    assert {"val/grid_rectangles/loss", "val/drawn_faces/loss"} <= set(trainer.callback_metrics)
