@@ -69,3 +69,19 @@ def test_the_instruction_follows_a_question_that_ends_in_a_picture_and_may_speak
 def test_a_question_that_does_not_fit_its_pictures_is_refused(question, images, message):
     with pytest.raises(ValueError, match=message):
         build_messages(question, images)
+
+
+def test_an_instruction_that_holds_the_question_is_the_whole_text():
+    template = "Look.\n{question}\nSay {yes} or no; <image> is a word here."
+    messages, images = build_messages("Is <image> red?", ["a.png"], instruction=template)
+    assert messages[0]["content"] == [
+        {"type": "text", "text": "Look.\nIs "},
+        {"type": "image"},
+        {"type": "text", "text": " red?\nSay {yes} or no; <image> is a word here."},
+    ]
+    assert images == ("a.png",)
+
+
+def test_pictures_without_a_marker_come_before_all_text():
+    messages, _ = build_messages("Is it red?", ["a.png"], instruction="Look: {question}")
+    assert messages[0]["content"] == [{"type": "image"}, {"type": "text", "text": "Look: Is it red?"}]

@@ -19,8 +19,9 @@ class PromptDataModule(LightningDataModule, ABC):
     """A benchmark whose rows become raw prompts; a new one implements ``train_prompts`` and ``eval_prompts``.
 
     Both return sequences of ``Prompt``, best made with ``self.prompt``; ``mapo.data.rows.LazyPrompts`` reads rows when
-    they are needed. ``setup`` puts the sets into ``train_set`` and ``eval_sets``; the loader that Lightning numbers
-    ``dataloader_idx`` is that of ``eval_names[dataloader_idx]``.
+    they are needed, and ``mapo.data.benchmark.Benchmark`` reads the usual sources. ``setup`` puts the sets into
+    ``train_set`` and ``eval_sets``; the loader that Lightning numbers ``dataloader_idx`` is that of
+    ``eval_names[dataloader_idx]``.
 
     Attributes:
         train_set: Usable rows to train on, over-long ones included until ``drop_training_rows``.
@@ -48,7 +49,8 @@ class PromptDataModule(LightningDataModule, ABC):
         Args:
             batch_size: Prompts of one rollout phase over all ranks.
             eval_batch_size: Prompts of one evaluation step over all ranks.
-            instruction: Appended to every question.
+            instruction: Appended to every question after an empty line; where it holds ``{question}``, it is the whole
+                text, and the question stands there.
             system: Text of a system message; none is sent when None.
             seed: Of the order of training rows; the one of ``seed_everything`` when None, 0 without it.
             on_bad_row: What a row without an answer, question or readable picture does: stop with an error, or be
@@ -81,7 +83,7 @@ class PromptDataModule(LightningDataModule, ABC):
         self.train_set: Sequence[Prompt] = ()
         self.eval_sets: dict[str, Sequence[Prompt]] = {}
         self.bad_rows: dict[str, dict[str, str]] = {}
-        self._on_bad_row: dict[str, str] = {}  # of the sets out of domain
+        self._owners: dict[str, PromptDataModule] = {}  # of the sets out of domain
 
     @abstractmethod
     def train_prompts(self) -> Sequence[Prompt]:
@@ -96,10 +98,39 @@ class PromptDataModule(LightningDataModule, ABC):
         """Names of the evaluation sets in the order of their loaders."""
         return list(self.eval_sets)
 
+    @property
+    def out_of_domain_names(self) -> list[str]:
+        """Names of the evaluation sets that are not what is trained on; by default those of other modules."""
+        return list(self._owners)
+
+    def owner(self, name: str) -> "PromptDataModule":
+        """Return the module that an evaluation set comes from: this one, or one of ``out_of_domain``."""
+        return self._owners.get(name, self)
+
+    def figures(self, name: str, accuracies: Mapping[str, float]) -> Mapping[str, float]:
+        """Return this benchmark's own figures of one of its evaluation sets; none by default.
+
+        Args:
+            name: The set.
+            accuracies: Mean accuracy of every sample over its completions, by sample id, rows that could not be used
+                included as 0; the same on every rank.
+        """
+        return {}
+
     def prompt(
         self, sample_id: str, question: str, answer: str, *, images: Sequence[Any] = (), **metadata: Any
     ) -> Prompt:
         """Return one row as a prompt, with this benchmark's instruction and system message.
+
+        Args:
+            sample_id: Unique within the set, the same in every run.
+            question: The text, with its image markers.
+            answer: The right answer.
+            images: Pictures in the order in which the markers count them.
+            **metadata: Further columns. Some are understood elsewhere: ``choices``, the texts behind the letters A, B,
+                ...; ``graded_by``, which of them a right answer names: "letter", "text" or "either" (the default);
+                ``precision``, decimals to which a number is compared; ``categories``, a mapping of names such as
+                "subject" to this row's value or values, by which accuracies are broken down.
 
         Raises:
             RowError: The question is empty or its image markers do not fit its pictures.
@@ -130,7 +161,7 @@ class PromptDataModule(LightningDataModule, ABC):
                 if name in self.eval_sets:
                     raise ValueError(f"two evaluation sets are called {name!r}; out_of_domain must bring other names")
                 self.eval_sets[name], self.bad_rows[name] = rows, other.bad_rows[name]
-                self._on_bad_row[name] = other.on_bad_row
+                self._owners[name] = other.owner(name)
 
     def drop_training_rows(self, sample_ids: Collection[str], reason: str) -> None:
         """Leave rows out of training, before the loader is made; one warning counts and names them.
@@ -156,7 +187,7 @@ class PromptDataModule(LightningDataModule, ABC):
         Raises:
             ValueError: There is such a row and ``on_bad_row`` of the set's own benchmark is "error".
         """
-        if reasons and self._on_bad_row.get(name, self.on_bad_row) == "error":
+        if reasons and self.owner(name).on_bad_row == "error":
             listed = "; ".join(f"{sample_id!r}: {reason}" for sample_id, reason in list(reasons.items())[:5])
             raise ValueError(
                 f"set {name!r}: {len(reasons)} rows cannot be evaluated. {listed}. "

@@ -7,13 +7,13 @@ from typing import Any
 
 from typing_extensions import override
 
-from mapo.data.base import PromptDataModule
+from mapo.data.benchmark import Benchmark
 from mapo.data.rows import LazyPrompts, RowError
-from mapo.data.source import load_rows, local_images, text
+from mapo.data.source import local_images, text
 from mapo.types import Prompt
 
 
-class Geometry3K(PromptDataModule):
+class Geometry3K(Benchmark):
     r"""Geometry3K of Lu et al. 2021 (https://arxiv.org/abs/2105.04165), MIT licence; 2,101 / 300 / 601 rows.
 
     Two sources hold the same problems. The Hub id ``hiyouga/geometry3k``, read by ``datasets``, has the splits train,
@@ -23,45 +23,21 @@ class Geometry3K(PromptDataModule):
     on the Hub; the letter, the choices and the problem types are kept as metadata.
     """
 
-    def __init__(
-        self,
-        path: str = "hiyouga/geometry3k",
-        *,
-        train_split: str = "train",
-        eval_splits: Sequence[str] = ("test",),
-        **kwargs: Any,
-    ) -> None:
-        """Name the source.
-
-        Args:
-            path: Hub id, ``save_to_disk`` folder, folder of parquet or jsonl files, or a folder in the official layout.
-            train_split: Split to train on.
-            eval_splits: Splits to evaluate; each is a set called ``geometry3k_<split>``.
-            **kwargs: Those of ``PromptDataModule``.
-        """
-        super().__init__(**kwargs)
-        self.path = path
-        self.train_split = train_split
-        self.eval_splits = tuple(eval_splits)
+    set_prefix = "geometry3k"
+    hub_id = "hiyouga/geometry3k"
+    columns = ("images", "problem", "answer")
 
     @override
-    def train_prompts(self) -> Sequence[Prompt]:
-        return self._read(self.train_split)
-
-    @override
-    def eval_prompts(self) -> Mapping[str, Sequence[Prompt]]:
-        return {f"geometry3k_{split}": self._read(split) for split in self.eval_splits}
-
-    def _read(self, split: str) -> Sequence[Prompt]:
+    def read(self, split: str) -> Sequence[Prompt]:
         official = _official_splits(Path(self.path))
-        if official:
-            if split not in official:
-                raise ValueError(f"{self.path!r} has no split {split!r}; its splits are {', '.join(official)}")
-            return LazyPrompts(official[split], lambda _, folder: self._official_prompt(split, folder))
-        rows = load_rows(self.path, split, columns=("images", "problem", "answer"))
-        return LazyPrompts(rows, lambda index, row: self._hub_prompt(f"{split}-{index}", row))
+        if not official:
+            return super().read(split)
+        if split not in official:
+            raise ValueError(f"{self.path!r} has no split {split!r}; its splits are {', '.join(official)}")
+        return LazyPrompts(official[split], lambda _, folder: self._official_prompt(split, folder))
 
-    def _hub_prompt(self, sample_id: str, row: Mapping[str, Any]) -> Prompt:
+    @override
+    def to_prompt(self, sample_id: str, row: Mapping[str, Any]) -> Prompt:
         images = local_images(self.path, row["images"] or ())
         if not images:
             raise RowError(sample_id, "it has no picture")

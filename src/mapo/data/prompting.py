@@ -23,7 +23,8 @@ def build_messages(
     Args:
         question: The data set's text.
         images: Its pictures.
-        instruction: Appended after an empty line; nothing is when it is empty.
+        instruction: Appended after an empty line; where it holds ``{question}``, it is the whole text, and the question
+            stands there. Nothing is added when it is empty.
         system: Text of a system message, which is left out when None.
 
     Raises:
@@ -36,8 +37,11 @@ def build_messages(
     """
     if not _MARKER.sub("", question).strip():
         raise ValueError("the question is empty")
-    pieces = _split(question.strip(), len(images))
-    pieces[-1:] = _append(pieces[-1], f"\n\n{instruction}" if instruction else "")
+    before, placed, after = instruction.rpartition("{question}")
+    if not placed:
+        after = f"\n\n{instruction}" if instruction else ""
+    unmarked, marked = _split(question.strip(), len(images))
+    pieces = _join([*unmarked, before, *marked, after])
     order = [piece for piece in pieces if isinstance(piece, int)]
     content = [_part(piece) for piece in pieces] if order else pieces[0]
     messages: list[Mapping[str, Any]] = [{"role": "user", "content": content}]
@@ -46,8 +50,8 @@ def build_messages(
     return tuple(messages), tuple(images[i] for i in order)
 
 
-def _split(question: str, num_images: int) -> list[str | int]:
-    """Cut the question at its markers into strings and picture numbers, unmarked pictures first."""
+def _split(question: str, num_images: int) -> tuple[list[int], list[str | int]]:
+    """Return the pictures without a marker, and the question cut at its markers into strings and picture numbers."""
     named = [int(number) - 1 if number else None for number in _MARKER.findall(question)]
     if None in named and any(number is not None for number in named):
         raise ValueError("the question mixes <image> with numbered markers such as <image1>; use one kind")
@@ -55,16 +59,22 @@ def _split(question: str, num_images: int) -> list[str | int]:
     for number in marked:
         if not 0 <= number < num_images:
             raise ValueError(f"the question has a marker for picture {number + 1}, but the row has {num_images}")
-    pieces: list[str | int] = [i for i in range(num_images) if i not in marked]
+    pieces: list[str | int] = []
     texts = _MARKER.split(question)[::2]  # the odd elements are the markers' numbers
     for text, following in zip(texts, [*marked, None], strict=True):
-        pieces += [text] if text else []
-        pieces += [following] if following is not None else []
-    return pieces
+        pieces += [text, following] if following is not None else [text]
+    return [i for i in range(num_images) if i not in marked], pieces
 
 
-def _append(last: str | int, suffix: str) -> list[str | int]:
-    return [last + suffix] if isinstance(last, str) else [last, suffix] if suffix else [last]
+def _join(pieces: Sequence[str | int]) -> list[str | int]:
+    """Put neighbouring strings together, and leave empty ones out."""
+    joined: list[str | int] = []
+    for piece in pieces:
+        if isinstance(piece, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += piece
+        elif piece != "":
+            joined.append(piece)
+    return joined
 
 
 def _part(piece: str | int) -> dict[str, str]:

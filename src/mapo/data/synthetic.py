@@ -56,5 +56,13 @@ class SyntheticBenchmark(PromptDataModule):
         sets = {name: "val", f"{name}_out_of_domain": "out_of_domain", f"{name}_hard": "hard"}
         return {set_name: self._draw(split, self.num_eval, 0) for set_name, split in sets.items()}
 
+    @property
+    @override
+    def out_of_domain_names(self) -> list[str]:
+        family = self.family.name
+        return [name for name in (f"{family}_out_of_domain", f"{family}_hard") if name in self.eval_sets] + [
+            *super().out_of_domain_names
+        ]
+
     def _draw(self, split: str, num: int, seed: int) -> Sequence[Prompt]:
         return draw_prompts(self.family, split, num, seed, instruction=self.instruction, system=self.system)

@@ -31,5 +31,13 @@ class Reward(ABC):
     def __call__(self, completions: Sequence[Completion]) -> Sequence[float | None]:
         """Return one value in [0, 1] per completion, in order; None where it could not be scored."""
 
+    def answer(self, completion: Completion) -> str | None:
+        """Return what this component reads as the answer, alike where it takes two answers for the same.
+
+        Returns:
+            None where the completion gives no answer, or this component reads none (the default).
+        """
+        return None
+
     def close(self) -> None:
         """Release worker processes and files; called once when a run ends."""
