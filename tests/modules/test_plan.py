@@ -6,6 +6,7 @@ from arithmetic import EvenLength, Sums
 
 from mapo.advantages.base import Advantage
 from mapo.advantages.z_score import ZScore
+from mapo.modules.evaluation import Draws, Evaluation
 from mapo.modules.mapo import MAPOModule
 from mapo.modules.plan import plan
 from mapo.policies.policy import Lora, Policy
@@ -77,3 +78,11 @@ def test_a_component_that_cannot_be_described_goes_by_its_name():
     with pytest.warns(UserWarning, match="advantage is not stored"):
         said = lines(advantage=Local(), optimizer=functools.partial(torch.optim.SGD, lr=0.1))
     assert said["advantage"] == "Local()"
+
+
+def test_plan_says_how_each_set_is_evaluated():
+    draws = {"hard": Draws(greedy=False, num_samples=16), "easy_*": Draws(sampling=Sampling(temperature=0.25))}
+    said = lines(evaluation=Evaluation(num_samples=4, sets=draws))["evaluation"]
+    assert said == (
+        "sampled 4 x T=0.5, greedy 1 x T=0; hard: sampled 16 x T=0.5; easy_*: sampled 4 x T=0.25, greedy 1 x T=0"
+    )

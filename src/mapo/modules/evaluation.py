@@ -1,7 +1,8 @@
 """How a policy is evaluated, and the figures of every set."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Literal
 
 import torch
@@ -14,6 +15,18 @@ from mapo.types import Sampling
 
 Mode = Literal["greedy", "sampled"]
 _SUFFIX: dict[Mode, str] = {"sampled": "", "greedy": "_greedy"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """How the completions of some sets are drawn; a field that is left out is as for all other sets."""
+
+    greedy: bool | None = None
+    """Answer every prompt once with the most probable tokens."""
+    num_samples: int | None = None
+    """Completions drawn per prompt with ``sampling``; 0 for none."""
+    sampling: Sampling | None = None
+    """How they are drawn, given as a whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,19 +43,35 @@ class Evaluation:
     """Completions drawn per prompt with ``sampling``; 0 for none."""
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.5, top_p=0.95))
     """How they are drawn; its length limit holds for greedy completions, too."""
+    sets: dict[str, Draws] = field(default_factory=dict)
+    """What differs for some sets, by name or by pattern such as ``mathverse_*``; a name wins over a pattern, of several
+    patterns the first."""
 
     def __post_init__(self) -> None:
         if self.num_samples < 0 or (self.num_samples == 0 and not self.greedy):
             raise ValueError(f"evaluation needs greedy: true or num_samples >= 1, got num_samples={self.num_samples}")
         if self.num_samples and self.sampling.temperature == 0:
             raise ValueError("evaluation.sampling.temperature is 0: set num_samples: 0 and greedy: true instead")
+        for key in self.sets:
+            try:
+                self.of(key)
+            except ValueError as error:
+                raise ValueError(f"evaluation.sets[{key!r}]: {error}") from error
 
-    def modes(self) -> Iterator[tuple[Mode, int, Sampling]]:
-        """Yield each mode with its completions per prompt and its sampling."""
-        if self.num_samples:
-            yield "sampled", self.num_samples, self.sampling
-        if self.greedy:
-            limit = self.sampling.max_completion_tokens
+    def of(self, set_name: str) -> "Evaluation":
+        """Return how the completions of one set are drawn, with no further exceptions."""
+        keys = [key for key in self.sets if fnmatchcase(set_name, key)]
+        draws = self.sets.get(set_name) or (self.sets[keys[0]] if keys else Draws())
+        given = {name: value for name, value in vars(draws).items() if value is not None}
+        return replace(self, sets={}, **given)
+
+    def modes(self, set_name: str) -> Iterator[tuple[Mode, int, Sampling]]:
+        """Yield each mode of a set with its completions per prompt and its sampling."""
+        own = self.of(set_name)
+        if own.num_samples:
+            yield "sampled", own.num_samples, own.sampling
+        if own.greedy:
+            limit = own.sampling.max_completion_tokens
             yield "greedy", 1, Sampling(temperature=0.0, max_completion_tokens=limit)
 
 
@@ -50,7 +79,7 @@ class Evaluator:
     """Counts every answer of every set, exactly on any number of ranks."""
 
     def __init__(self, evaluation: Evaluation) -> None:
-        self._ks = {mode: tuple(k for k in (num,) if k > 1) for mode, num, _ in evaluation.modes()}
+        self._evaluation = evaluation
         self._metrics: dict[tuple[str, str, Mode], SampleAccuracy] = {}
 
     def reset(self) -> None:
@@ -81,7 +110,7 @@ class Evaluator:
         figures = {}
         for set_name in set_names:
             bad = len(data.bad_rows.get(set_name, ())) if isinstance(data, PromptDataModule) else 0
-            for mode in self._ks:
+            for mode, _, _ in self._evaluation.modes(set_name):
                 metric = self._metric(stage, set_name, mode, device)
                 metric.add_wrong(bad if trainer.is_global_zero else 0)
                 for name, value in metric.compute().items():
@@ -91,5 +120,6 @@ class Evaluator:
     def _metric(self, stage: str, set_name: str, mode: Mode, device: torch.device) -> SampleAccuracy:
         key = (stage, set_name, mode)
         if key not in self._metrics:
-            self._metrics[key] = SampleAccuracy(self._ks[mode]).to(device)
+            counts = {name: num for name, num, _ in self._evaluation.modes(set_name)}
+            self._metrics[key] = SampleAccuracy([k for k in (counts[mode],) if k > 1]).to(device)
         return self._metrics[key]

@@ -1,9 +1,11 @@
 """What a run is going to do, in words, before anything is loaded."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mapo.data.base import PromptDataModule
+from mapo.modules.evaluation import Evaluation
 from mapo.modules.hyperparameters import NotDescribableError, describe
 from mapo.modules.mapo import MAPOModule
 
@@ -30,7 +32,7 @@ def plan(module: MAPOModule, data: PromptDataModule, trainer: Mapping[str, Any])
         f"{module.updates_per_phase} optimizer step{'' if module.updates_per_phase == 1 else 's'}",
         "sampling": f"T={sampling.temperature:g} top_p={sampling.top_p:g} top_k={sampling.top_k} "
         f"at most {sampling.max_completion_tokens} tokens after at most {module.policy.max_prompt_tokens} of prompt",
-        "evaluation": "; ".join(f"{mode}: {num} x T={s.temperature:g}" for mode, num, s in module.evaluation.modes()),
+        "evaluation": _evaluation(module.evaluation),
         "ends after": _end(trainer),
         "devices": f"{trainer['devices']} x {trainer['accelerator']} on {trainer['num_nodes']} node(s), "
         f"strategy {_name(trainer['strategy'])}, precision {trainer['precision'] or '32-true'}",
@@ -39,6 +41,15 @@ def plan(module: MAPOModule, data: PromptDataModule, trainer: Mapping[str, Any])
     }
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
+
+
+def _evaluation(evaluation: Evaluation) -> str:
+    usual = _modes(replace(evaluation, sets={}))
+    return "; ".join([usual, *(f"{key}: {_modes(evaluation.of(key))}" for key in evaluation.sets)])
+
+
+def _modes(evaluation: Evaluation) -> str:
+    return ", ".join(f"{mode} {num} x T={s.temperature:g}" for mode, num, s in evaluation.modes(""))
 
 
 def _trained(module: MAPOModule) -> str:

@@ -56,7 +56,7 @@ class SetEvaluation(LightningModule):
             return ()
         set_name = startup.evaluation_names(self.trainer)[dataloader_idx]
         records = []
-        for mode, num, sampling in self.evaluation.modes():
+        for mode, num, sampling in self.evaluation.modes(set_name):
             # epoch 0: the same questions meet the same noise at every validation, so differences are the policy's
             rollouts = self.generate(prompts, num, sampling, split=f"{stage}/{set_name}/{mode}", epoch=0)
             scores = score_completions(self.rewards, rollouts.completions)

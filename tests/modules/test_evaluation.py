@@ -1,0 +1,43 @@
+import pytest
+
+from mapo.modules.evaluation import Draws, Evaluation
+from mapo.types import Sampling
+
+WARM = Sampling(temperature=0.9, max_completion_tokens=7)
+
+
+def test_a_set_is_drawn_as_all_others_where_it_does_not_differ():
+    evaluation = Evaluation(num_samples=2, sampling=WARM, sets={"hard": Draws(num_samples=8)})
+    assert list(evaluation.modes("hard")) == [
+        ("sampled", 8, WARM),
+        ("greedy", 1, Sampling(temperature=0.0, max_completion_tokens=7)),
+    ]
+    assert [num for _, num, _ in evaluation.modes("easy")] == [2, 1]
+
+
+def test_a_name_wins_over_patterns_and_the_first_pattern_over_the_next():
+    draws = {"a*": Draws(num_samples=2), "ab*": Draws(num_samples=3), "abc": Draws(num_samples=4)}
+    evaluation = Evaluation(greedy=False, sets=draws)
+    assert {name: evaluation.of(name).num_samples for name in ("abc", "abd", "ac", "b")} == {
+        "abc": 4,
+        "abd": 2,
+        "ac": 2,
+        "b": 1,
+    }
+
+
+def test_case_counts_as_in_the_names_of_metrics():
+    assert Evaluation(sets={"A*": Draws(num_samples=2)}).of("ab").num_samples == 1
+
+
+@pytest.mark.parametrize(
+    ("draws", "reason"),
+    [
+        (Draws(greedy=False, num_samples=0), "needs greedy: true or num_samples >= 1"),
+        (Draws(num_samples=-1), "got num_samples=-1"),
+        (Draws(sampling=Sampling(temperature=0.0)), "temperature is 0"),
+    ],
+)
+def test_draws_of_a_set_that_evaluate_nothing_are_refused_with_its_name(draws, reason):
+    with pytest.raises(ValueError, match=rf"evaluation\.sets\['hard_\*'\]: .*{reason}"):
+        Evaluation(sets={"hard_*": draws})
