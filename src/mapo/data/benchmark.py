@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from mapo.data.base import PromptDataModule
-from mapo.data.rows import LazyPrompts
+from mapo.data.rows import LazyPrompts, RowError
 from mapo.data.source import load_rows
 from mapo.types import Prompt
 
@@ -64,8 +64,12 @@ class Benchmark(PromptDataModule):
 
     def read(self, split: str) -> Sequence[Prompt]:
         """Return the prompts of a split, each made when it is asked for."""
-        rows = self.rows(split)
-        return LazyPrompts(rows, lambda index, row: self.to_prompt(self.sample_id(split, index, row), row))
+        return LazyPrompts(self.rows(split), lambda index, row: self._checked_prompt(split, index, row))
+
+    def _checked_prompt(self, split: str, index: int, row: Mapping[str, Any]) -> Prompt:
+        if not isinstance(row, Mapping):
+            raise RowError(f"{split}-{index}", f"it is a {type(row).__name__}, not an object of columns")
+        return self.to_prompt(self.sample_id(split, index, row), row)
 
     def rows(self, split: str) -> Sequence[Mapping[str, Any]]:
         """Return the rows of a split, pictures undecoded.
@@ -89,23 +93,32 @@ class Benchmark(PromptDataModule):
 
 
 class EvaluationOnlyBenchmark(Benchmark):
-    """A benchmark whose licence or authors ask that nobody trains on it: training must be asked for by name.
+    """A benchmark that is all test set, by its licence or by custom: training must be asked for by name.
 
     Attributes:
-        terms: The terms, as the authors put them.
+        terms: Why nobody should train on it, in a clause that can follow a colon.
     """
 
     terms: ClassVar[str]
 
-    def __init__(self, path: str | None = None, *, train_on_test_set: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        train_on_test_set: bool = False,
+        train_split: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Name the source.
 
         Args:
-            path: As ``Benchmark``.
-            train_on_test_set: Accept that training on these rows is against the terms above, and do it.
+            path: Hub id, ``save_to_disk`` folder, folder of parquet or jsonl files named after their splits, or folder
+                in the benchmark's official layout; its Hub id when None.
+            train_on_test_set: Accept that training on these rows is against the benchmark's terms, and do it.
+            train_split: Split to train on then; the first one that is evaluated by default when None.
             **kwargs: Those of ``Benchmark``.
         """
-        super().__init__(path, **kwargs)
+        super().__init__(path, train_split=train_split or self.default_eval_splits[0], **kwargs)
         self.train_on_test_set = train_on_test_set
 
     @override

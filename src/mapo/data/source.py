@@ -53,9 +53,10 @@ def _saved(folder: Path, split: str) -> Any:
 def _loaded(path: str, split: str, config: str | None) -> Any:
     from datasets import get_dataset_split_names, load_dataset
 
-    files = _jsonl_files(Path(path))
-    if files:
+    if files := _files_by_split(Path(path), ".jsonl"):
         return load_dataset("json", data_files={split: files[_known(split, files, path)]}, split=split)
+    if split in (files := _files_by_split(Path(path), ".parquet")):
+        return load_dataset("parquet", data_files={split: files[split]}, split=split)
     config = None if Path(path).is_dir() else config  # the Hub's configurations; a folder has none of its own
     try:
         return load_dataset(path, config, split=_known(split, get_dataset_split_names(path, config), path))
@@ -66,10 +67,13 @@ def _loaded(path: str, split: str, config: str | None) -> Any:
         ) from error
 
 
-def _jsonl_files(folder: Path) -> dict[str, list[str]]:
-    """Group files by split, ``train.jsonl`` and its like; ``datasets`` would take pictures beside them for the data."""
+def _files_by_split(folder: Path, suffix: str) -> dict[str, list[str]]:
+    """Group files by split, ``train.jsonl`` and its like.
+
+    ``datasets`` would take pictures beside jsonl files for the data, and ``testmini.parquet`` for the split train.
+    """
     files: dict[str, list[str]] = {}
-    for file in sorted(folder.glob("*.jsonl")):
+    for file in sorted(folder.glob(f"*{suffix}")):
         files.setdefault(_SHARD.sub("", file.stem), []).append(str(file))
     return files
 

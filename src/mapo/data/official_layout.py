@@ -1,0 +1,84 @@
+"""The layout in which authors publish: a JSON file per split, and the picture files that its rows name."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mapo.data.rows import RowError
+
+_NOT_SPLITS = {"dataset_dict", "dataset_info", "state", "query"}  # files of save_to_disk; prompts beside their rows
+_PICTURE_FOLDERS = ("", "images", "data", "data/images")
+
+
+def official_rows(path: str, split: str, *, columns: Sequence[str]) -> list[Any] | None:
+    """Return the rows of ``<split>.json`` or ``<split>.jsonl`` in a folder or in its folder ``data``.
+
+    Args:
+        path: The folder; what an official repository holds, or its data alone.
+        split: Name of the file.
+        columns: Columns that the rows must have.
+
+    Returns:
+        The rows, those of a JSON object in the order of its keys; None where the folder has no such files at all.
+
+    Raises:
+        ValueError: There are such files, but none of this split, or it is no JSON, or a column is missing everywhere.
+    """
+    files = {file.stem: file for folder in ("data", "") for file in sorted(_row_files(Path(path) / folder))}
+    if not files:
+        return None
+    if split not in files:
+        raise ValueError(f"{path!r} has no split {split!r}; its splits are {', '.join(sorted(files))}")
+    rows = list(_parse(files[split]))
+    there = dict.fromkeys(column for row in rows if isinstance(row, Mapping) for column in row)
+    missing = [column for column in columns if column not in there]
+    if rows and missing:
+        raise ValueError(f"{files[split]} has no column {', '.join(missing)}; its columns are {', '.join(there)}")
+    return rows
+
+
+def picture(path: str, sample_id: str, image: Any) -> Any:
+    """Return a row's picture as a ``Prompt`` takes it, a file name resolved against the data set's folder.
+
+    Args:
+        path: Where the data set is.
+        sample_id: Names the row in errors.
+        image: A picture as ``datasets`` stores it, or the name of a file in the folder or its folders ``images``,
+            ``data`` and ``data/images``.
+
+    Raises:
+        RowError: There is none, or the file is missing.
+    """
+    name = image.get("path") if isinstance(image, Mapping) and image.get("bytes") is None else image
+    if name is None or name == "":
+        raise RowError(sample_id, "it has no picture; restore the file name or the picture itself")
+    if not isinstance(name, str):
+        return image
+    places = [Path(path) / folder / name for folder in _PICTURE_FOLDERS]
+    for place in places:
+        if place.is_file():
+            return str(place)
+    raise RowError(
+        sample_id,
+        f"its picture {places[0]} is missing, nor is it in images, data or data/images there; "
+        "unpack the benchmark's pictures into that folder",
+    )
+
+
+def _row_files(folder: Path) -> list[Path]:
+    files = [*folder.glob("*.json"), *folder.glob("*.jsonl")]
+    return [file for file in files if file.stem not in _NOT_SPLITS]
+
+
+def _parse(file: Path) -> Sequence[Any]:
+    text = file.read_text(encoding="utf-8")
+    try:
+        if file.suffix == ".jsonl":  # not splitlines: it also cuts at separators that JSON strings may hold
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
+        rows = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON: {error}; fetch it again") from error
+    if not isinstance(rows, list | dict):
+        raise ValueError(f"{file} holds a {type(rows).__name__}, not a list of rows or an object of rows by id")
+    return rows if isinstance(rows, list) else list(rows.values())
