@@ -1,0 +1,126 @@
+"""Emotion6: photographs and the emotions that viewers felt, six of Ekman's and neutral."""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from typing_extensions import override
+
+from mapo.data.emotion_benchmark import EmotionBenchmark
+from mapo.data.rows import RowError
+from mapo.data.source import text
+from mapo.types import Prompt
+
+EKMAN = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
+"""Ekman's six basic emotions in the order of the table's columns: the folders that pictures were searched for."""
+
+NEUTRAL = "neutral"
+"""The seventh emotion that viewers could name; no folder, so a class only where viewers decide."""
+
+
+class Emotion6(EmotionBenchmark):
+    """Emotion6 of Peng et al. 2015 (https://openaccess.thecvf.com/content_cvpr_2015/html/Peng_A_Mixed_Bag_2015_CVPR_paper.html).
+
+    1,980 pictures, 330 for each of six search words, rated by 15 viewers each; for academic research only. Rows are
+    read from ``<split>.csv`` beside ``images/``, as in
+    ``{"filename": "joy/60.jpg", "prob. anger": 0.0, "prob. disgust": 0.0, "prob. fear": 0.0666667, "prob. joy": 0.5,
+    "prob. sadness": 0.0, "prob. surprise": 0.266667, "prob. neutral": 0.166667}``, the picture at
+    ``images/joy/60.jpg``; further columns are left alone. A copy in parquet, jsonl or ``save_to_disk`` form has the
+    same columns, and may hold the picture in a column ``image``. There is no official split and no Hub id; MAPO's paper
+    evaluates 594 rows, without saying which or by which label.
+
+    The right answer is one of two. "folder" is the word a picture was searched for, six classes. "argmax" is what most
+    viewers felt, neutral included: seven classes. They differ on 135 of the 240 rows that the project's tests read, so
+    figures by one are not comparable to figures by the other. Where viewers tie (14 of the 240), the folder decides if
+    it is among the first, and the order of the columns if not.
+    """
+
+    set_prefix = "emotion6"
+    columns = ("filename", *(f"prob. {emotion}" for emotion in (*EKMAN, NEUTRAL)))
+
+    def __init__(self, path: str, *, label: Literal["folder", "argmax"] = "folder", **kwargs: Any) -> None:
+        """Name the source and the label.
+
+        Args:
+            path: Folder with ``<split>.csv`` and ``images/``, or any other source of such rows.
+            label: What the right answer is: the "folder" of a picture, or the "argmax" of what viewers felt. A set is
+                called ``emotion6_<split>``, and with the latter ``emotion6_argmax_<split>``.
+            **kwargs: Those of ``Benchmark``.
+
+        Raises:
+            ValueError: There is no such label.
+        """
+        super().__init__(path, **kwargs)
+        if label not in ("folder", "argmax"):
+            raise ValueError(f"label must be 'folder' or 'argmax', got {label!r}")
+        self.label = label
+        self.labels = EKMAN if label == "folder" else (*EKMAN, NEUTRAL)
+
+    @override
+    def eval_prompts(self) -> Mapping[str, Sequence[Prompt]]:
+        rule = "" if self.label == "folder" else f"_{self.label}"
+        return {f"{self.set_prefix}{rule}_{split}": self.read(split) for split in self.eval_splits}
+
+    @override
+    def rows(self, split: str) -> Sequence[Mapping[str, Any]]:
+        tables = {file.stem: file for file in sorted(Path(self.path).glob("*.csv"))}
+        if not tables:
+            return super().rows(split)
+        if split not in tables:
+            raise ValueError(f"{self.path!r} has no table {split}.csv; its splits are {', '.join(tables)}")
+        return _table(tables[split], self.columns)
+
+    @override
+    def to_prompt(self, sample_id: str, row: Mapping[str, Any]) -> Prompt:
+        name = text(row["filename"])
+        folder = PurePosixPath(name).parts[0] if name else ""
+        label = folder if self.label == "folder" else dominant(_probabilities(sample_id, row), folder)
+        if label not in self.labels:
+            raise RowError(sample_id, f"its picture {name!r} is in no folder of {', '.join(self.labels)}")
+        return self.ask(sample_id, label, [row.get("image") or f"images/{name}"])
+
+
+def dominant(probabilities: Mapping[str, float], folder: str) -> str:
+    """Return the emotion that most viewers felt.
+
+    Args:
+        probabilities: Share of viewers in [0, 1] by emotion.
+        folder: Decides a tie if it is among the first.
+
+    Returns:
+        One of the keys; a tie that the folder does not decide goes to the first of them.
+
+    Example:
+        >>> felt = {"anger": 0.4, "joy": 0.4, "neutral": 0.2}
+        >>> dominant(felt, "joy"), dominant(felt, "neutral")
+        ('joy', 'anger')
+    """
+    most = max(probabilities.values())
+    first = [emotion for emotion, share in probabilities.items() if share == most]
+    return folder if folder in first else first[0]
+
+
+def _probabilities(sample_id: str, row: Mapping[str, Any]) -> dict[str, float]:
+    return {emotion: _share(sample_id, row, f"prob. {emotion}") for emotion in (*EKMAN, NEUTRAL)}
+
+
+def _share(sample_id: str, row: Mapping[str, Any], column: str) -> float:
+    try:
+        share = float(row[column])
+    except (TypeError, ValueError) as error:
+        raise RowError(sample_id, f"its column {column!r} holds no number: {row[column]!r}") from error
+    if not math.isfinite(share):
+        raise RowError(sample_id, f"its column {column!r} holds no number: {share}")
+    return share
+
+
+def _table(file: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    with file.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines)
+        there = reader.fieldnames or []
+        missing = [column for column in columns if column not in there]
+        if missing:
+            raise ValueError(f"{str(file)!r} has no column {', '.join(missing)}; its columns are {', '.join(there)}")
+        return list(reader)

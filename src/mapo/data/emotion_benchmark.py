@@ -1,0 +1,46 @@
+"""What benchmarks of emotions share: one picture, one question, one class of a closed set."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mapo.data.benchmark import Benchmark
+from mapo.data.closed_question import closed_question
+from mapo.data.official_layout import picture
+from mapo.data.rows import RowError
+from mapo.types import Prompt
+
+
+class EmotionBenchmark(Benchmark):
+    """Pictures that each evoke one of some emotions; the classes are every row's ``choices``.
+
+    Attributes:
+        what: What the classes are, as the question calls them.
+        labels: The classes, in the order in which the question names them.
+    """
+
+    what: str = "emotion"
+    labels: tuple[str, ...]
+
+    def ask(
+        self, sample_id: str, label: str, images: Sequence[Any], *, question: str | None = None, **metadata: Any
+    ) -> Prompt:
+        """Return the prompt that asks for a picture's class.
+
+        Args:
+            sample_id: As ``prompt``.
+            label: The right class.
+            images: The picture, as ``datasets`` stores it or the name of a file in the benchmark's folder.
+            question: The text; names all classes when None.
+            **metadata: As ``prompt``; ``categories`` holds the class in any case, as "label".
+
+        Raises:
+            RowError: The label is none of the classes, or the picture is missing.
+        """
+        if label not in self.labels:
+            raise RowError(sample_id, f"its label {label!r} is none of the classes {', '.join(self.labels)}")
+        pictures = [picture(self.path, sample_id, image) for image in images or [None]]
+        text = closed_question(self.what, self.labels, verb="evoke") if question is None else question
+        categories = {"label": label, **metadata.pop("categories", {})}
+        return self.prompt(
+            sample_id, text, label, images=pictures, choices=self.labels, categories=categories, **metadata
+        )
