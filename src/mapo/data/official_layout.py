@@ -20,7 +20,8 @@ def official_rows(path: str, split: str, *, columns: Sequence[str]) -> list[Any]
         columns: Columns that the rows must have.
 
     Returns:
-        The rows, those of a JSON object in the order of its keys; None where the folder has no such files at all.
+        The rows, those of a JSON object in the order of its keys, with None for the columns that single ones lack; None
+        where the folder has no such files at all.
 
     Raises:
         ValueError: There are such files, but none of this split, or it is no JSON, or a column is missing everywhere.
@@ -35,7 +36,7 @@ def official_rows(path: str, split: str, *, columns: Sequence[str]) -> list[Any]
     missing = [column for column in columns if column not in there]
     if rows and missing:
         raise ValueError(f"{files[split]} has no column {', '.join(missing)}; its columns are {', '.join(there)}")
-    return rows
+    return [{**dict.fromkeys(columns), **row} if isinstance(row, Mapping) else row for row in rows]
 
 
 def picture(path: str, sample_id: str, image: Any) -> Any:
@@ -72,13 +73,22 @@ def _row_files(folder: Path) -> list[Path]:
 
 
 def _parse(file: Path) -> Sequence[Any]:
+    rows = read_json(file)
+    if not isinstance(rows, list | dict):
+        raise ValueError(f"{file} holds a {type(rows).__name__}, not a list of rows or an object of rows by id")
+    return rows if isinstance(rows, list) else list(rows.values())
+
+
+def read_json(file: Path) -> Any:
+    """Return what a JSON file holds, a list for one of JSON lines.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
     text = file.read_text(encoding="utf-8")
     try:
         if file.suffix == ".jsonl":  # not splitlines: it also cuts at separators that JSON strings may hold
             return [json.loads(line) for line in text.split("\n") if line.strip()]
-        rows = json.loads(text)
+        return json.loads(text)
     except ValueError as error:
         raise ValueError(f"{file} is no JSON: {error}; fetch it again") from error
-    if not isinstance(rows, list | dict):
-        raise ValueError(f"{file} holds a {type(rows).__name__}, not a list of rows or an object of rows by id")
-    return rows if isinstance(rows, list) else list(rows.values())
