@@ -30,8 +30,8 @@ class WeMath(EvaluationOnlyBenchmark):
     layout is ``data/testmini.json`` with the pictures' folders beside it.
 
     The rows of one composite problem share their ID: ``2steps_1`` and ``2steps_2`` are the sub-problems of
-    ``2steps_multi``, and so on. A choice is graded by its letter. ``figures`` gives the four-dimensional score: there, a
-    problem is right when more than half of its completions are, which is exact for one completion, and a composite
+    ``2steps_multi``, and so on. A choice is graded by its letter. ``figures`` gives the four-dimensional score: a
+    problem is right there when more than half of its completions are, exact for one completion, and a composite
     problem counts only if all of its rows are in the set.
     """
 
@@ -104,7 +104,8 @@ def choices_of(option: str) -> list[str]:
     start = re.match(r"\s*A\s*\.", option)
     if start is None:
         return []
-    choices, rest = [], option[start.end() :]
+    choices: list[str] = []
+    rest = option[start.end() :]
     while mark := re.search(rf";\s*{letter_of(len(choices) + 1)}\s*\.\s*(?=[^;\s])", rest):
         choices.append(rest[: mark.start()])
         rest = rest[mark.end() :]
