@@ -146,14 +146,14 @@ def test_workers_end_with_their_parent(ending):
 def test_an_interrupted_pair_does_not_shift_the_verdicts(verifier, monkeypatch):
     from mapo.rewards import verifier as module
 
-    read = module._read
+    wait = module._wait
 
-    def interrupted(process, seconds):
-        monkeypatch.setattr(module, "_read", read)
+    def interrupted(workers):
+        monkeypatch.setattr(module, "_wait", wait)
         raise KeyboardInterrupt
 
     verifier.verify([("1", "2-1")])
-    monkeypatch.setattr(module, "_read", interrupted)
+    monkeypatch.setattr(module, "_wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         verifier.verify([("1", "2-1")])
     assert verifier.verify([("1", "3-1")]) == [False]  # not the verdict of the pair before
@@ -186,7 +186,7 @@ def test_a_worker_that_cannot_start_is_an_error_not_a_verdict(verifier, monkeypa
 
 
 def test_the_worker_imports_neither_torch_nor_this_package():
-    script = "import mapo.rewards.verifier_worker as w, sys; w._judge('1', '1'); print('torch' in sys.modules)"
+    script = "import mapo.rewards.verifier_worker as w, sys; w.math_verify_verdict('1', '1'); print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", script]).strip() == b"False"
 
 

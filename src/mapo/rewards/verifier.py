@@ -6,55 +6,58 @@ another takes its place. Workers live in sessions of their own, so that Ctrl-C d
 ``close``, with their input when this process ends in any way, and at the latest one second after their deadline.
 """
 
-import contextlib
-import json
 import logging
 import os
 import select
-import subprocess
-import sys
 import threading
-import time
-import weakref
 from collections import Counter, deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from mapo.rewards.verifier_process import Pair, WorkerProcess
 
 _logger = logging.getLogger(__name__)
-_SCRIPT = Path(__file__).with_name("verifier_worker.py")
-_START_SECONDS = 120.0  # of importing math-verify from a cold, shared file system
-_MAX_PAIR_CHARACTERS = 8192  # escaped as JSON they fit a pipe's buffer, so that writing to a stuck worker cannot block
+_MAX_PAIR_CHARACTERS = 8192  # no answer is that long
+_MAX_DEFAULT_WORKERS = 8
+
+Rule = Literal["math_verify", "mathruler"]
+RULES: tuple[Rule, ...] = ("math_verify", "mathruler")
 
 
 class Verifier:
-    """Judges pairs of gold answer and answer with math-verify, in order, each within a deadline.
+    """Judges pairs of gold answer and answer by a library, in order, each within a deadline.
 
-    Nothing starts before the first pair. A copy (pickle, deepcopy) takes the settings and starts workers of its own,
-    and so does a forked child.
+    Nothing starts before the first pair. Pairs travel to a worker several at a time and are answered one by one: one
+    that hangs or crashes ends its process, and those behind it go to the next. A copy (pickle, deepcopy) takes the
+    settings and starts workers of its own, and so does a forked child.
 
     Args:
         timeout: Seconds that one pair may take.
         memory_mb: Address space of a worker, in MiB.
-        num_workers: Processes that judge side by side.
+        num_workers: Processes that judge side by side; ``default_num_workers()`` when None.
+        rule: The library: "math_verify" or "mathruler".
 
     Attributes:
-        failures: Failed verdicts so far by reason: "timeout", "crash", "error", "length", "gold".
+        failures: Failed verdicts so far by reason: "timeout", "memory", "crash", "error", "length", "gold".
 
     Raises:
-        ValueError: When an argument is out of range.
+        ValueError: When an argument is out of range, or the library is not installed.
     """
 
-    def __init__(self, timeout: float = 3.0, memory_mb: int = 1024, num_workers: int = 1) -> None:
+    def __init__(
+        self, timeout: float = 3.0, memory_mb: int = 1024, num_workers: int | None = None, rule: Rule = "math_verify"
+    ) -> None:
         if timeout <= 0:
             raise ValueError(f"timeout must be > 0 seconds, got {timeout}")
         if memory_mb < 256:
             raise ValueError(f"memory_mb must be >= 256 (the algebra system alone needs most of it), got {memory_mb}")
-        if num_workers < 1:
+        if num_workers is not None and num_workers < 1:
             raise ValueError(f"num_workers must be >= 1, got {num_workers}")
-        self._settings = (timeout, memory_mb, num_workers)
-        self._workers = [_Worker(timeout, memory_mb) for _ in range(num_workers)]
+        _check_rule(rule)
+        self._settings = (timeout, memory_mb, num_workers, rule)
+        num_workers = num_workers or default_num_workers()
+        self._workers = [WorkerProcess(rule, timeout, memory_mb) for _ in range(num_workers)]
         self._lock = threading.Lock()
         self._unreadable: set[str] = set()
         self.failures: Counter[str] = Counter()
@@ -67,32 +70,37 @@ class Verifier:
 
         Returns:
             One verdict per pair, in order: True where they are equal, False where not, or where the answer cannot be
-            read; None where judging failed (timeout, crash, error) or the gold answer cannot be read.
+            read; None where judging failed (timeout, memory, crash, error) or the gold answer cannot be read.
 
         Raises:
             RuntimeError: When a worker cannot be started.
         """
-        verdicts: list[bool | None] = [None] * len(pairs)
-        pending = deque(enumerate(pairs))
-
-        def drain(worker: _Worker) -> None:
-            while pending:
-                try:
-                    index, pair = pending.popleft()
-                except IndexError:  # another worker took the last one
-                    return
-                verdicts[index] = self._verdict(worker.judge(pair), pair)
-
+        words = ["length"] * len(pairs)
+        pending = deque(
+            Pair(index, gold, answer)
+            for index, (gold, answer) in enumerate(pairs)
+            if len(gold) + len(answer) <= _MAX_PAIR_CHARACTERS
+        )
         with self._lock:
-            if min(len(self._workers), len(pairs)) < 2:
-                drain(self._workers[0])
-                return verdicts
-            with ThreadPoolExecutor(len(self._workers)) as threads:
-                try:
-                    list(threads.map(drain, self._workers))
-                finally:
-                    pending.clear()  # an interrupted batch ends with the pairs in hand
-        return verdicts
+            try:
+                self._work_off(pending, words)
+            except BaseException:  # Ctrl-C as well: an answer left in a pipe would be taken for that of a later pair
+                self.close()
+                raise
+        return [self._verdict(word, pair) for word, pair in zip(words, pairs, strict=True)]
+
+    def _work_off(self, pending: deque[Pair], words: list[str]) -> None:
+        while pending or any(worker.is_busy for worker in self._workers):
+            while pending and (roomy := [worker for worker in self._workers if worker.has_room]):
+                for worker in roomy[: len(pending)]:
+                    worker.hand(pending.popleft())
+            busy = [worker for worker in self._workers if worker.is_busy]
+            _wait(busy)
+            for worker in busy:
+                answered, returned = worker.exchange()
+                pending.extendleft(reversed(returned))
+                for pair, word in answered:
+                    words[pair.index] = word
 
     def _verdict(self, word: str, pair: tuple[str, str]) -> bool | None:
         if word in ("right", "wrong"):
@@ -111,91 +119,34 @@ class Verifier:
             worker.close()
 
 
-class _Worker:
-    """One process, started on first use and replaced after every failure that leaves it in doubt."""
+def default_num_workers() -> int:
+    """Return the cores this process may use, shared by the ranks of its machine, 8 at most.
 
-    def __init__(self, timeout: float, memory_mb: int) -> None:
-        self._timeout = timeout
-        self._memory_mb = memory_mb
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stop: weakref.finalize[Any, Any] | None = None
-        self._owner = 0
-
-    def judge(self, pair: tuple[str, str]) -> str:
-        """Return "right", "wrong", or the reason of a failure."""
-        if sum(map(len, pair)) > _MAX_PAIR_CHARACTERS:
-            return "length"
-        process, fresh = self._running()
-        try:
-            _write(process, json.dumps(pair))
-            verdict = _read(process, self._timeout)
-        except BaseException:  # Ctrl-C as well: an answer left in the pipe would be taken for the next pair's
-            self.close()
-            raise
-        if verdict:
-            return verdict
-        self.close()
-        if verdict is None:
-            return "timeout"
-        return "crash" if fresh else self.judge(pair)  # it may have died, by another hand, before this pair
-
-    def close(self) -> None:
-        if self._stop is not None:
-            self._stop()
-        self._process = self._stop = None
-
-    def _running(self) -> tuple[subprocess.Popen[bytes], bool]:
-        """Return a live process of this owner, and whether it has just been started."""
-        fresh = self._process is None or self._owner != os.getpid() or self._process.poll() is not None
-        if fresh:
-            self.close()
-            self._start()
-        assert self._process is not None
-        return self._process, fresh
-
-    def _start(self) -> None:
-        # -P keeps this folder, whose file names are common words, off the worker's import path.
-        arguments = [sys.executable, "-P", "-W", "ignore", str(_SCRIPT), str(self._timeout + 1), str(self._memory_mb)]
-        process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-        self._process, self._owner = process, os.getpid()
-        self._stop = weakref.finalize(self, _kill, process, self._owner)  # also runs when the interpreter exits
-        if _read(process, _START_SECONDS) != "ready":
-            self.close()
-            raise RuntimeError(
-                f"a verification worker did not start (exit status {process.returncode}); its error is printed above. "
-                f"Check that `{sys.executable} -c 'import math_verify'` runs"
-            )
+    The process itself waits while its workers judge, so that none is kept free for it.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    return max(1, min(cores // ranks, _MAX_DEFAULT_WORKERS))
 
 
-def _write(process: subprocess.Popen[bytes], line: str) -> None:
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # the worker has died, and reading will say so
-        process.stdin.write(line.encode("ascii") + b"\n")
-        process.stdin.flush()
+def _check_rule(rule: str) -> None:
+    if rule not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
+    # mathruler does not say that it needs pylatexenc and tqdm.
+    needed = ("mathruler", "pylatexenc", "tqdm") if rule == "mathruler" else ("math_verify",)
+    if missing := [name for name in needed if find_spec(name) is None]:
+        raise ValueError(
+            f"rule={rule!r} needs the package(s) {', '.join(missing)}: run `pip install 'mapo[mathruler]'`, or use "
+            "rule='math_verify'"
+        )
 
 
-def _read(process: subprocess.Popen[bytes], seconds: float) -> str | None:
-    """Return the next line; "" where the output has ended, None after ``seconds``."""
-    assert process.stdout is not None
-    descriptor, end, line = process.stdout.fileno(), time.monotonic() + seconds, b""
+def _wait(workers: Sequence[WorkerProcess]) -> None:
+    """Return when one of the workers can be read from or written to, or a pair is overdue."""
     poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    while not line.endswith(b"\n"):
-        if not poller.poll(max(0.0, end - time.monotonic()) * 1000):
-            return None
-        chunk = os.read(descriptor, 4096)
-        if not chunk:
-            return ""
-        line += chunk
-    return line.decode("ascii").strip()
-
-
-def _kill(process: subprocess.Popen[bytes], owner: int) -> None:
-    """End and reap a worker; in a forked child, whose parent owns it, leave it alone."""
-    if os.getpid() == owner:
-        process.kill()
-        process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):  # unsent bytes for a process that is gone
-                pipe.close()
+    for worker in workers:
+        reading, writing = worker.pipes
+        poller.register(reading, select.POLLIN)
+        if writing is not None:
+            poller.register(writing, select.POLLOUT)
+    poller.poll(max(0.0, min(worker.seconds_left for worker in workers)) * 1000)

@@ -1,7 +1,8 @@
-r"""The worker process of ``mapo.rewards.verifier``: reads pairs, writes verdicts, one JSON value per line.
+r"""The worker process of ``mapo.rewards.verifier``: reads pairs, writes verdicts, one line each.
 
-Run as a script, so that it imports math-verify and nothing else. It writes "ready" once it can judge, then "right",
-"wrong", "gold" (the gold answer cannot be read) or "error" for every pair, in order, and ends with its input.
+Run as a script, so that it imports the one library it judges with and nothing else. It writes "ready" once it can
+judge, then "right", "wrong", "gold" (the gold answer cannot be read) or "error" for every pair, in order, and ends with
+its input. Where memory runs out it ends with ``OUT_OF_MEMORY``: what the library holds is in doubt then.
 """
 
 import contextlib
@@ -11,16 +12,20 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
+
+OUT_OF_MEMORY = 66  # exit status
 
 Parsed = list[Any]
 
 
-def main(seconds: float, memory_mb: int) -> None:
+def main(rule: str, seconds: float, memory_mb: int) -> None:
     """Judge pairs from stdin until it ends.
 
     Args:
+        rule: "math_verify" or "mathruler".
         seconds: After which the kernel ends this process if one pair is still being judged. The parent's own deadline
             comes first; this one is for an orphan, which a computation inside C code would keep alive otherwise.
         memory_mb: Address space of this process, in MiB.
@@ -28,37 +33,52 @@ def main(seconds: float, memory_mb: int) -> None:
     _limit_memory(memory_mb)
     logging.disable()
     verdicts = os.fdopen(os.dup(1), "w")
-    _judge(r"\frac{1}{2}", "0.5")  # the first parse builds grammars and patterns; errors up to here reach the terminal
+    judge = {"math_verify": math_verify_verdict, "mathruler": mathruler_verdict}[rule]
+    judge("x", "0.5")  # the first pair imports the library and builds its grammars; errors here reach the terminal
     _silence()
     _send(verdicts, "ready")
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     for line in sys.stdin:
         gold, answer = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, seconds)
-        verdict = _judge(gold, answer)
+        verdict = _judge(judge, gold, answer)
         signal.setitimer(signal.ITIMER_REAL, 0)
         _send(verdicts, verdict)
 
 
-def _judge(gold: str, answer: str) -> str:
-    from math_verify import verify
-
+def _judge(judge: Callable[[str, str], str], gold: str, answer: str) -> str:
     try:
-        golds = _parse(gold)
-        if not golds:
-            return "gold"
-        answers = _parse(answer)
-        return "right" if answers and verify(golds, answers, timeout_seconds=None, raise_on_error=True) else "wrong"
+        return judge(gold, answer)
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
     except Exception:  # untrusted text: whatever a parser trips over is a failed verdict, not the end of the worker
         return "error"
 
 
-@lru_cache(maxsize=256)  # the gold of a group comes once per completion
+def math_verify_verdict(gold: str, answer: str) -> str:
+    """Judge by math-verify (https://github.com/huggingface/Math-Verify)."""
+    from math_verify import verify
+
+    golds = _parse(gold)
+    if not golds:
+        return "gold"
+    answers = _parse(answer)
+    return "right" if answers and verify(golds, answers, timeout_seconds=None, raise_on_error=True) else "wrong"
+
+
+@lru_cache(maxsize=1024)  # the gold of a group comes once per completion, and its wrong answers are often alike, too
 def _parse(text: str) -> Parsed:
     from math_verify import parse
 
     boxed = rf"\boxed{{{text}}}"
     return parse(boxed, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
+
+
+def mathruler_verdict(gold: str, answer: str) -> str:
+    """Judge by mathruler (https://github.com/hiyouga/MathRuler), the rule of the paper's code."""
+    from mathruler.grader import grade_answer
+
+    return "right" if grade_answer(answer, gold) else "wrong"
 
 
 def _limit_memory(memory_mb: int) -> None:
@@ -80,4 +100,4 @@ def _send(verdicts: Any, verdict: str) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), int(sys.argv[2]))
+    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
