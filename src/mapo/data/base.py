@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
@@ -130,7 +131,8 @@ class PromptDataModule(LightningDataModule, ABC):
             **metadata: Further columns. Some are understood elsewhere: ``choices``, the texts behind the letters A, B,
                 ...; ``graded_by``, which of them a right answer names: "letter", "text" or "either" (the default);
                 ``precision``, decimals to which a number is compared; ``categories``, a mapping of names such as
-                "subject" to this row's value or values, by which accuracies are broken down.
+                "subject" to this row's value or values, by which accuracies are broken down; ``aliases``, other
+                spellings of choices by which an answer may name them.
 
         Raises:
             RowError: The question is empty or its image markers do not fit its pictures.
@@ -219,6 +221,11 @@ class PromptDataModule(LightningDataModule, ABC):
     @override
     def predict_dataloader(self) -> list[EvaluationLoader]:
         return self.val_dataloader()
+
+    @override
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Return the raw rows as they are: Lightning would look for tensors in every byte of their pictures."""
+        return batch
 
     def _data_parallel(self) -> dict[str, int]:
         # The strategy's own numbers: under tensor parallelism there are fewer data-parallel ranks than processes.
