@@ -1,20 +1,15 @@
-"""How a policy is evaluated, and the figures of every set."""
+"""How the policy answers evaluation sets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
-import torch
-from lightning.pytorch import Trainer
-
-from mapo.data.base import PromptDataModule
-from mapo.metrics.accuracy import SampleAccuracy
-from mapo.modules.records import EvaluationRecord
 from mapo.types import Sampling
 
 Mode = Literal["greedy", "sampled"]
-_SUFFIX: dict[Mode, str] = {"sampled": "", "greedy": "_greedy"}
+SUFFIX: dict[Mode, str] = {"sampled": "", "greedy": "_greedy"}
+"""What the figures of a mode end in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +55,8 @@ class Evaluation:
 
     def of(self, set_name: str) -> "Evaluation":
         """Return how the completions of one set are drawn, with no further exceptions."""
-        keys = [key for key in self.sets if fnmatchcase(set_name, key)]
-        draws = self.sets.get(set_name) or (self.sets[keys[0]] if keys else Draws())
+        by_pattern = (draws for key, draws in self.sets.items() if fnmatchcase(set_name, key))
+        draws = self.sets.get(set_name) or next(by_pattern, Draws())
         given = {name: value for name, value in vars(draws).items() if value is not None}
         return replace(self, sets={}, **given)
 
@@ -74,52 +69,16 @@ class Evaluation:
             limit = own.sampling.max_completion_tokens
             yield "greedy", 1, Sampling(temperature=0.0, max_completion_tokens=limit)
 
+    def check(self, set_names: Iterable[str]) -> None:
+        """Refuse exceptions for sets that do not exist.
 
-class Evaluator:
-    """Counts every answer of every set, exactly on any number of ranks."""
-
-    def __init__(self, evaluation: Evaluation) -> None:
-        self._evaluation = evaluation
-        self._metrics: dict[tuple[str, str, Mode], SampleAccuracy] = {}
-
-    def reset(self) -> None:
-        """Start at zero; an evaluation that was interrupted leaves nothing behind."""
-        self._metrics.clear()
-
-    def update(self, record: EvaluationRecord, device: torch.device) -> None:
-        """Count one batch of this rank."""
-        completions = record.rollouts.completions
-        self._metric(record.stage, record.set_name, record.mode, device).update(
-            record.scores.accuracy.to(device),
-            valid=record.scores.valid.to(device),
-            success=record.scores.success.to(device),
-            truncated=torch.tensor([[c.truncated for c in group] for group in completions], device=device),
-            lengths=torch.tensor([[len(c.token_ids) for c in group] for group in completions], device=device),
-        )
-
-    def compute(self, stage: str, set_names: list[str], trainer: Trainer, device: torch.device) -> dict[str, float]:
-        """Return ``<stage>/<set>/<figure>`` over all ranks.
-
-        Args:
-            stage: ``val`` or ``test``.
-            set_names: Every set, in the same order on every rank, so that none waits for another.
-            trainer: Its data module knows the rows that could not be asked; they count as wrong.
-            device: Where ranks exchange their counts.
+        Raises:
+            ValueError: A name or pattern in ``sets`` matches none of the sets.
         """
-        data = getattr(trainer, "datamodule", None)
-        figures = {}
-        for set_name in set_names:
-            bad = len(data.bad_rows.get(set_name, ())) if isinstance(data, PromptDataModule) else 0
-            for mode, _, _ in self._evaluation.modes(set_name):
-                metric = self._metric(stage, set_name, mode, device)
-                metric.add_wrong(bad if trainer.is_global_zero else 0)
-                for name, value in metric.compute().items():
-                    figures[f"{stage}/{set_name}/{name}{_SUFFIX[mode]}"] = float(value)
-        return figures
-
-    def _metric(self, stage: str, set_name: str, mode: Mode, device: torch.device) -> SampleAccuracy:
-        key = (stage, set_name, mode)
-        if key not in self._metrics:
-            counts = {name: num for name, num, _ in self._evaluation.modes(set_name)}
-            self._metrics[key] = SampleAccuracy([k for k in (counts[mode],) if k > 1]).to(device)
-        return self._metrics[key]
+        names = list(set_names)
+        for key in self.sets:
+            if key not in names and not any(fnmatchcase(name, key) for name in names):
+                raise ValueError(
+                    f"model.evaluation.sets has an entry for {key!r}, which matches no evaluation set; "
+                    f"the sets are {', '.join(names)}"
+                )

@@ -21,7 +21,8 @@ from mapo.losses.aggregation import Aggregation, TokenMean
 from mapo.losses.base import PolicyLoss
 from mapo.losses.clipped import ClippedPolicyLoss
 from mapo.modules import startup
-from mapo.modules.evaluation import Evaluation, Evaluator
+from mapo.modules.evaluation import Evaluation
+from mapo.modules.evaluator import Evaluator
 from mapo.modules.experience import Experience
 from mapo.modules.hyperparameters import store_hyperparameters
 from mapo.modules.means import Means
@@ -106,7 +107,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
             log_entropy=log_entropy,
         )
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
-        self.evaluator, self.stop_request = Evaluator(evaluation), StopRequest()
+        self.evaluator, self.stop_request = Evaluator(evaluation, rewards), StopRequest()
         self.last_phase: PhaseRecord | None = None
         self.rollouts_checked = False
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from lightning.pytorch import LightningModule
 
 from mapo.modules import startup
-from mapo.modules.evaluation import Evaluation, Evaluator
+from mapo.modules.evaluation import Evaluation
+from mapo.modules.evaluator import Evaluator, is_category_size
 from mapo.modules.records import EvaluationRecord
 from mapo.modules.sigterm import StopRequest
 from mapo.rewards.base import Reward
@@ -86,5 +87,7 @@ class SetEvaluation(LightningModule):
         names = startup.evaluation_names(self.trainer)
         figures = self.evaluator.compute(stage, names, self.trainer, self.device)
         finite = {name: value for name, value in figures.items() if math.isfinite(value)}
-        # They are the same everywhere already; the maximum is exact and keeps Lightning from advising to reduce them.
-        self.log_dict(finite, sync_dist=True, reduce_fx="max")
+        for name, value in finite.items():
+            # It is the same everywhere already; the maximum is exact and keeps Lightning from advising to reduce it.
+            # Loggers are spared the sizes of categories, which callbacks report.
+            self.log(name, value, logger=not is_category_size(name), sync_dist=True, reduce_fx="max")

@@ -10,6 +10,8 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info
 
 from mapo.data.base import PromptDataModule
+from mapo.modules.evaluation import Evaluation
+from mapo.modules.monitors import check_monitors
 from mapo.policies.policy import Policy
 from mapo.policies.renderer import Renderer
 from mapo.types import Prompt, Sampling
@@ -84,18 +86,6 @@ def check_batches(data: PromptDataModule, *, world_size: int, updates_per_phase:
         )
 
 
-def check_monitors(trainer: Trainer, set_names: Sequence[str]) -> None:
-    """Refuse a callback that waits for a figure of an evaluation set that the data do not have."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        monitor = getattr(callback, "monitor", None)
-        stage, _, rest = str(monitor).partition("/")
-        if stage == "val" and rest.rpartition("/")[0] not in set_names:
-            raise ValueError(
-                f"{type(callback).__name__} monitors {monitor!r}, but the evaluation sets are {', '.join(set_names)}; "
-                f"set its monitor to one of them, such as val/{next(iter(set_names), '<set>')}/accuracy"
-            )
-
-
 def check_before_validation(module: LightningModule, data: LightningDataModule, trainer: Trainer) -> None:
     """Refuse now what a fit would refuse only after the validation that opens it: its precision, rows and batches.
 
@@ -108,7 +98,8 @@ def check_before_validation(module: LightningModule, data: LightningDataModule, 
     if not isinstance(data, PromptDataModule):
         return
     data.setup("fit")
-    check_monitors(trainer, data.eval_names)
+    _check_evaluation(module, data)
+    check_monitors(trainer, data, getattr(module, "evaluator", None))
     if isinstance(trainer.strategy, ModelParallelStrategy):
         return  # its device mesh, which tells the data-parallel ranks, is not there yet
     check_batches(data, world_size=_num_ranks(trainer), updates_per_phase=getattr(module, "updates_per_phase", 1))
@@ -144,9 +135,10 @@ def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_p
         rank_zero_info(f"The chat template opens every answer with {renderer.prefill!r}; rewards take it into account.")
     data = getattr(trainer, "datamodule", None)
     if isinstance(data, PromptDataModule):
+        _check_evaluation(module, data)
         if stage == "fit":
             check_batches(data, world_size=_num_ranks(trainer), updates_per_phase=updates_per_phase)
-            check_monitors(trainer, data.eval_names)
+            check_monitors(trainer, data, getattr(module, "evaluator", None))
         check_prompts(data, renderer, stage)
 
 
@@ -161,6 +153,12 @@ def evaluation_names(trainer: Trainer) -> list[str]:
         else (trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders)
     )
     return [f"set_{index}" for index in range(len(loaders) if isinstance(loaders, list | tuple) else 1)]
+
+
+def _check_evaluation(module: LightningModule, data: PromptDataModule) -> None:
+    evaluation = getattr(module, "evaluation", None)
+    if isinstance(evaluation, Evaluation):
+        evaluation.check(data.eval_names)
 
 
 def _num_ranks(trainer: Trainer) -> int:
