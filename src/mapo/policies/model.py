@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mapo.functional.logprobs import tiled_logprobs
+from mapo.policies import shared_prefix
 from mapo.policies.batching import collate, prompt_positions
 from mapo.policies.renderer import Renderer
 from mapo.types import EncodedPrompt, TokenScores
@@ -23,10 +24,13 @@ class PolicyModel(nn.Module):
     Attributes:
         model: The Hugging Face model, wrapped by peft when LoRA is on.
         renderer: Its tokenizer and processor.
+        shares_prefix: True where ``score`` runs a prompt once for all of its rows; set it to False for a copy of the
+            prompt in every row, which is slower and gives the same.
     """
 
     model: Any
     renderer: Renderer
+    shares_prefix: bool
 
     def __init__(self, model: Any, renderer: Renderer, *, reference: Any = None) -> None:
         super().__init__()
@@ -35,6 +39,14 @@ class PolicyModel(nn.Module):
         # In a tuple, so that it is no submodule: neither checkpoints nor optimizers nor wrappers see the reference.
         self._reference = (reference,)
         self._acting: Any = None
+        self.shares_prefix = self.why_no_shared_prefix() is None
+        if self.shares_prefix:
+            for network in [self._network(), *([] if reference is None else [reference.base_model])]:
+                shared_prefix.enable(network)
+
+    def why_no_shared_prefix(self) -> str | None:
+        """Return why ``score`` runs a copy of the prompt for every row; None where a prompt is run once."""
+        return shared_prefix.why_not(self._network())
 
     @property
     def device(self) -> torch.device:
@@ -152,14 +164,10 @@ class PolicyModel(nn.Module):
     def _completion_states(
         self, prompts: Sequence[EncodedPrompt], token_ids: Sequence[Int[Tensor, " T"]]
     ) -> Float[Tensor, "M H"]:
-        batch = collate(
-            prompts,
-            token_ids,
-            self.positions(prompts),
-            pad_id=self.renderer.pad_id,
-            side="right",
-            device=self.device,
-        )
+        positions = self.positions(prompts)
+        if self.shares_prefix and len({id(prompt) for prompt in prompts}) < len(prompts):
+            return shared_prefix.completion_states(self._network(), prompts, token_ids, positions, device=self.device)
+        batch = collate(prompts, token_ids, positions, pad_id=self.renderer.pad_id, side="right", device=self.device)
         hidden = self._network()(**batch, use_cache=False).last_hidden_state
         spans = [(len(p.input_ids) - 1, len(ids)) for p, ids in zip(prompts, token_ids, strict=True)]
         # A token is predicted by the state one place before it.
