@@ -60,6 +60,20 @@ def test_what_could_not_be_scored_is_null_in_json():
     assert row["valid"] is False
 
 
+def test_verdict_extracted_answer_and_categories_stand_beside_the_gold_one():
+    made = rollouts("a", "b")
+    made.prompts[0].prompt.metadata["categories"] = {"level": 5, "skill": ["areas", "angles"], "none": None}
+    # right, wrong (half a point is not right), failed though the accuracy alone was 1, wrong
+    record = EvaluationRecord(
+        "val", "grid", "sampled", made, scores([[1.0, 0.5], [1.0, 0.0]], [[True, True], [False, True]])
+    )
+    rows = evaluation_rows(record, phase=0, read=lambda completion: completion.text.partition("<")[0] or None)
+    assert [row["verdict"] for row in rows] == ["right", "wrong", "failed", "wrong"]
+    assert [row["extracted_answer"] for row in rows] == ["short", None, "short", None]
+    assert [row["categories"] for row in rows] == [{"level": ["5"], "skill": ["angles", "areas"]}] * 2 + [{}] * 2
+    assert [row["extracted_answer"] for row in evaluation_rows(record, phase=0)] == [None] * 4
+
+
 def test_a_rank_without_prompts_has_no_rows():
     record = EvaluationRecord("val", "grid", "sampled", rollouts(), scores([], []))
     assert evaluation_rows(record, phase=0) == []

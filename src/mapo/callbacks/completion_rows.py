@@ -1,9 +1,10 @@
 """Completions of a phase or an evaluated batch as plain rows, one per completion."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mapo.modules.answers import AnswerReader, categories_of
 from mapo.modules.records import EvaluationRecord, PhaseRecord
 from mapo.types import Rollouts, Scores
 
@@ -23,17 +24,34 @@ def phase_rows(record: PhaseRecord, *, epoch: int) -> list[dict[str, Any]]:
     ]
 
 
-def evaluation_rows(record: EvaluationRecord, *, phase: int) -> list[dict[str, Any]]:
-    """Return the completions of an evaluated batch with their scores.
+def evaluation_rows(record: EvaluationRecord, *, phase: int, read: AnswerReader | None = None) -> list[dict[str, Any]]:
+    """Return the completions of an evaluated batch with their scores and verdicts.
 
     Args:
         record: The batch.
         phase: Rollout phases finished before it.
+        read: Says what a completion answers; without it no answer is extracted.
     """
     place = {"stage": record.stage, "set": record.set_name, "mode": record.mode, "phase": phase}
-    answers = [completion.prompt.answer for group in record.rollouts.completions for completion in group]
+    completions = [completion for group in record.rollouts.completions for completion in group]
     rows = _completion_rows(record.rollouts, record.scores)
-    return [{**place, **row, "answer": answer} for row, answer in zip(rows, answers, strict=True)]
+    return [
+        {
+            **place,
+            **row,
+            "answer": completion.prompt.answer,
+            "extracted_answer": None if read is None else read(completion),
+            "verdict": _verdict(row),
+            "categories": {name: list(values) for name, values in categories_of(completion.prompt).items()},
+        }
+        for row, completion in zip(rows, completions, strict=True)
+    ]
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    if not row["valid"]:
+        return "failed"
+    return "right" if row["accuracy"] == 1 else "wrong"
 
 
 def _completion_rows(rollouts: Rollouts, scores: Scores) -> Iterator[dict[str, Any]]:

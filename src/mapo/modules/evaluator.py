@@ -71,7 +71,8 @@ class Evaluator:
         for mode, num, _ in self._evaluation.modes(set_name):
             once = (0.0,) * num
             answered = Sample("", once, answers=(None,) * num, components=dict.fromkeys(self._components, once))
-            samples, own = [answered], {}
+            samples: list[Sample] = [answered]
+            own: Mapping[str, float] = {}
             if data is not None:
                 rows = data.eval_sets[set_name]
                 samples = [replace(answered, sample_id=p.sample_id, categories=categories_of(p)) for p in rows]

@@ -90,4 +90,4 @@ class SetEvaluation(LightningModule):
         for name, value in finite.items():
             # It is the same everywhere already; the maximum is exact and keeps Lightning from advising to reduce it.
             # Loggers are spared the sizes of categories, which callbacks report.
-            self.log(name, value, logger=not is_category_size(name), sync_dist=True, reduce_fx="max")
+            self.log(name, value, logger=False if is_category_size(name) else None, sync_dist=True, reduce_fx="max")
