@@ -7,6 +7,7 @@ import torch
 import transformers
 
 from mapo.policies import shared_prefix, shared_prefix_attention
+from mapo.policies.batching import collate
 from mapo.policies.model import PolicyModel
 from mapo.policies.policy import Lora, Policy
 
@@ -41,9 +42,16 @@ def rows_of(policy, raw_prompts, lengths=LENGTHS):
     return [prompts[row] for row in order], completions_of(policy, [*lengths] * len(encoded))
 
 
+def switch(policy, shares):
+    if shares:
+        assert policy.share_prefix() is None
+    else:
+        policy.shares_prefix = False
+
+
 def run(policy, rows, *, shares):
     """Return log-probs, entropies and the gradient of a weighted sum of the log-probs."""
-    policy.shares_prefix = shares
+    switch(policy, shares)
     policy.zero_grad(set_to_none=True)
     scores = policy.score(*rows, temperature=0.8, entropy=True)
     weights = torch.randn(scores.logprobs.shape, generator=torch.Generator().manual_seed(2))
@@ -160,7 +168,7 @@ def test_short_and_equal_completions(lengths, language_policy, make_prompt):
 
 def test_groups_of_empty_completions(language_policy, make_prompt):
     prompts, _ = rows_of(language_policy, [make_prompt("short")], (0, 0))
-    language_policy.shares_prefix = True
+    switch(language_policy, True)
     scores = language_policy.score(prompts, completions_of(language_policy, (0, 0)), temperature=1.0)
     assert scores.logprobs.shape == (2, 0)
     scores.logprobs.sum().backward()
@@ -168,7 +176,7 @@ def test_groups_of_empty_completions(language_policy, make_prompt):
 
 def test_a_group_may_be_scored_in_slices(language_policy, make_prompt):
     prompts, ids = rows_of(language_policy, [make_prompt("what?")])
-    language_policy.shares_prefix = True
+    switch(language_policy, True)
     whole = language_policy.score(prompts, ids, temperature=1.0).logprobs
     for start in (0, 3):
         part = language_policy.score(prompts[start : start + 3], ids[start : start + 3], temperature=1.0).logprobs
@@ -199,9 +207,9 @@ def test_plain_rows_recomputed_after_a_pack_stay_plain(tiny_lm_path, make_prompt
     rows = rows_of(policy, [make_prompt("what?")])
     expected = run(policy, rows, shares=False)[2]
     policy.zero_grad(set_to_none=True)
-    policy.shares_prefix = False
+    switch(policy, False)
     plain = policy.score(*rows, temperature=0.8).logprobs
-    policy.shares_prefix = True
+    switch(policy, True)
     policy.score(*rows, temperature=0.8)
     weights = torch.randn(plain.shape, generator=torch.Generator().manual_seed(2))
     (weights * plain).sum().backward()
@@ -211,6 +219,7 @@ def test_plain_rows_recomputed_after_a_pack_stay_plain(tiny_lm_path, make_prompt
 @pytest.mark.parametrize("lora", [None, Lora(rank=4)], ids=["copy", "adapter off"])
 def test_reference(lora, tiny_vl_path, make_prompt):
     policy = Policy(path=str(tiny_vl_path), lora=lora).load_model(reference=True)
+    switch(policy, True)
     rows = rows_of(policy, [make_prompt("one", (84, 84))])
     before = policy.score(*rows, temperature=1.0).logprobs
     with torch.no_grad():
@@ -238,7 +247,7 @@ def test_mixed_precision(vl_policy, make_prompt):
 def test_rows_without_a_common_prompt_are_padded_rows(language_policy, make_prompt):
     prompts = [language_policy.renderer.encode(make_prompt(text)) for text in ("a", "longer")]
     rows = prompts, completions_of(language_policy, (4, 4))
-    language_policy.shares_prefix = True
+    switch(language_policy, True)
     assert tokens_run(language_policy, rows) == 2 * (max(len(p.input_ids) for p in prompts) + 4)
 
 
@@ -259,12 +268,31 @@ def test_a_model_that_can_not_says_why(tiny_text_settings, language_policy, make
     with pytest.raises(ValueError, match="cannot share their prompt in this model: its attention implementation"):
         shared_prefix.enable(eager.base_model)
     policy = PolicyModel(window, language_policy.renderer)
-    assert "sliding_window" in policy.why_no_shared_prefix()
+    assert "sliding_window" in policy.share_prefix()
+    assert not policy.shares_prefix
     rows = rows_of(policy, [make_prompt("what?")])
     assert tokens_run(policy, rows) > len(rows[0]) * len(rows[0][0].input_ids)  # the plain path
 
 
+def test_ordinary_rows_go_through_as_before(tiny_vl_path, make_prompt):
+    policy = Policy(path=str(tiny_vl_path)).load_model(reference=False)
+    prompts = [policy.renderer.encode(prompt) for prompt in (make_prompt("one", (84, 84)), make_prompt("no image"))]
+    nothing = [torch.empty(0, dtype=torch.int64)] * 2
+    positions = policy.positions(prompts)
+    batch = collate(prompts, nothing, positions, pad_id=0, side="left", device=policy.device)
+    logits = []
+    for _ in range(2):
+        first, cache = policy.next_logits(batch)
+        longer = torch.nn.functional.pad(batch["attention_mask"], (0, 1), value=1)
+        step = {"input_ids": torch.tensor([[5], [6]]), "attention_mask": longer}
+        second, _ = policy.next_logits(step | {"position_ids": torch.full((3, 2, 1), 40)}, cache)
+        logits.append(torch.stack([first, second]))
+        switch(policy, True)
+    assert torch.equal(*logits)
+
+
 def test_saved_model_knows_nothing_of_packs(language_policy, tmp_path):
+    switch(language_policy, True)
     language_policy.model.save_pretrained(tmp_path)
     assert shared_prefix_attention.NAME not in (tmp_path / "config.json").read_text()
     network = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)

@@ -24,8 +24,8 @@ class PolicyModel(nn.Module):
     Attributes:
         model: The Hugging Face model, wrapped by peft when LoRA is on.
         renderer: Its tokenizer and processor.
-        shares_prefix: True where ``score`` runs a prompt once for all of its rows; set it to False for a copy of the
-            prompt in every row, which is slower and gives the same.
+        shares_prefix: Whether ``score`` runs a prompt once for all of its rows; see ``share_prefix``. False is a copy
+            of the prompt in every row, which is slower and gives the same.
     """
 
     model: Any
@@ -39,14 +39,7 @@ class PolicyModel(nn.Module):
         # In a tuple, so that it is no submodule: neither checkpoints nor optimizers nor wrappers see the reference.
         self._reference = (reference,)
         self._acting: Any = None
-        self.shares_prefix = self.why_no_shared_prefix() is None
-        if self.shares_prefix:
-            for network in [self._network(), *([] if reference is None else [reference.base_model])]:
-                shared_prefix.enable(network)
-
-    def why_no_shared_prefix(self) -> str | None:
-        """Return why ``score`` runs a copy of the prompt for every row; None where a prompt is run once."""
-        return shared_prefix.why_not(self._network())
+        self.shares_prefix = False
 
     @property
     def device(self) -> torch.device:
@@ -61,6 +54,20 @@ class PolicyModel(nn.Module):
     def trainable_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that an optimizer should have."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def share_prefix(self) -> str | None:
+        """Let ``score`` run a prompt, images included, once for all of its rows, where the architecture allows it.
+
+        Returns:
+            None, or why this policy keeps a copy of the prompt in every row.
+        """
+        networks = [self._network(), *([] if self.reference is None else [self.reference.base_model])]
+        reason = shared_prefix.why_not(networks[0])
+        if reason is None:
+            for network in networks:
+                shared_prefix.enable(network)
+        self.shares_prefix = reason is None
+        return reason
 
     def forward(self, *args: Any, **kwargs: Any) -> TokenScores:
         """Return ``score``: for strategies whose wrappers must be called."""
