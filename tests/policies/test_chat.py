@@ -1,7 +1,7 @@
 import jinja2
 import pytest
 
-from mapo.policies.chat import as_parts, as_text, count_images, find_prefill
+from mapo.policies.chat import as_parts, as_text, count_images, find_prefill, text_parts
 
 TURN = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 OPEN = "{% if add_generation_prompt %}<|im_start|>assistant\n"
@@ -50,3 +50,8 @@ def test_content_in_both_dialects():
 def test_images_are_counted_over_all_messages():
     image = {"type": "image"}
     assert count_images([{"content": [image, image]}, {"content": "text"}, {"content": [image]}]) == 3
+
+
+def test_texts_are_read_in_both_dialects():
+    parts = [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}]
+    assert text_parts([{"content": "s"}, {"content": parts}]) == ["s", "a", "b"]

@@ -95,9 +95,12 @@ def test_extreme_aspect_ratio_names_sample(renderer, make_prompt):
         renderer.encode(make_prompt("?", (1, 300), sample_id="thin"))
 
 
-def test_placeholder_written_in_a_question_names_sample(renderer, make_prompt):
-    with pytest.raises(ValueError, match="sample 'sly'"):
-        renderer.encode(make_prompt("see <|image_pad|>", (28, 28), sample_id="sly"))
+@pytest.mark.parametrize("sizes", [(), ((28, 28),)])
+@pytest.mark.parametrize("token", ["<|image_pad|>", "<|video_pad|>"])
+def test_placeholder_written_in_a_question_names_sample(renderer, make_prompt, token, sizes):
+    for function in (renderer.encode, renderer.prompt_length):
+        with pytest.raises(ValueError, match=re.escape(f"sample 'sly' has '{token}' in its text")):
+            function(make_prompt(f"see {token}", *sizes, sample_id="sly"))
 
 
 def test_completion_goes_to_ids_and_back(renderer):

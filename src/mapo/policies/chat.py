@@ -27,6 +27,11 @@ def count_images(messages: Sequence[Mapping[str, Any]]) -> int:
     return sum(part["type"] == "image" for message in messages for part in _parts(message["content"]))
 
 
+def text_parts(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the texts of all messages in order."""
+    return [part["text"] for message in messages for part in _parts(message["content"]) if part["type"] == "text"]
+
+
 def find_prefill(render: Callable[..., str]) -> str:
     """Return what a template writes of the answer itself when it opens one, such as ``<think>`` and a line break.
 

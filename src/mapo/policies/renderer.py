@@ -9,7 +9,7 @@ from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
 
-from mapo.policies.chat import as_parts, as_text, count_images, find_prefill
+from mapo.policies.chat import as_parts, as_text, count_images, find_prefill, text_parts
 from mapo.policies.images import image_size, open_image
 from mapo.policies.tokens import banned_ids, end_ids
 from mapo.types import EncodedPrompt, Prompt
@@ -48,12 +48,17 @@ class Renderer:
         """What the chat template writes of every answer, such as ``<think>``; empty for most templates."""
         return find_prefill(self._render)
 
+    @cached_property
+    def _placeholders(self) -> tuple[str, ...]:
+        tokens = (getattr(self.processor, name, None) for name in ("image_token", "video_token"))
+        return tuple(token for token in tokens if isinstance(token, str) and token)
+
     def encode(self, prompt: Prompt) -> EncodedPrompt:
         """Render and tokenise one prompt with its images; an over-long one is a ValueError that names it.
 
         Raises:
-            ValueError: The prompt is longer than ``max_prompt_tokens``, has more or fewer image parts than images, or
-                an image cannot be read. The message names the sample.
+            ValueError: The prompt is longer than ``max_prompt_tokens``, has more or fewer image parts than images or
+                a placeholder in its text, or an image cannot be read. The message names the sample.
         """
         self._check_length(prompt, self.prompt_length(prompt))
         images = [self._named(prompt, open_image, source) for source in prompt.images]
@@ -133,6 +138,14 @@ class Renderer:
         if prompt.images and self.processor is None:
             raise ValueError(
                 f"sample {prompt.sample_id!r} has images, but the policy is a language model without vision"
+            )
+        # Here and not in the processor alone, which sees a prompt only when its turn comes.
+        text = "".join(text_parts(prompt.messages))
+        written = next((token for token in self._placeholders if token in text), None)
+        if written is not None:
+            raise ValueError(
+                f"sample {prompt.sample_id!r} has {written!r} in its text, which stands for a picture's features; "
+                "remove it, and write <image> where a picture belongs"
             )
 
     def _check_length(self, prompt: Prompt, length: int) -> None:
