@@ -1,0 +1,117 @@
+"""The worker process of ``ReasoningGymScore``: reads jobs, writes one line per job.
+
+Run as a script, so that it imports reasoning-gym and nothing else. A job is pickled, as JSON would make lists of the
+tuples that some verifiers compare: (task, config, entry, answer). The line is "ready" once, then a score, or "error"
+where the verifier cannot score the entry at all.
+"""
+
+import ast
+import contextlib
+import json
+import os
+import pickle
+import re
+import resource
+import signal
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+_ARITHMETIC = re.compile(r"[0-9a-fx.+*/%&|^~<>() -]+")
+_FUNCTIONS = {"abs", "max", "min", "pow", "round", "sum", "sqrt", "cbrt", "root"}  # what is no class in sympy
+
+
+def main(seconds: float, memory_mb: int) -> None:
+    """Score answers from stdin until it ends.
+
+    Args:
+        seconds: After which the kernel ends this process if one answer is still being judged. The parent's own deadline
+            comes first; this one is for an orphan.
+        memory_mb: Address space of this process, in MiB.
+    """
+    verdicts = os.fdopen(os.dup(1), "w")
+    import reasoning_gym  # noqa: F401  an error here reaches the terminal
+    from sympy.parsing import sympy_parser
+
+    vars(sympy_parser)["eval"] = read_algebra
+    _confine(memory_mb)
+    _send(verdicts, "ready")
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    with contextlib.suppress(EOFError):
+        while True:
+            task, config, entry, answer = pickle.load(sys.stdin.buffer)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            verdict = judge(_dataset(task, json.dumps(config)), entry, answer)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            _send(verdicts, verdict)
+
+
+def judge(dataset: Any, entry: Any, answer: str) -> str:
+    """Return the verifier's score as a text.
+
+    Some verifiers raise on what they cannot read. Such an answer is wrong, unless the right one raises as well: then it
+    is the verifier that fails.
+    """
+    try:
+        return repr(float(dataset.score_answer(answer, entry)))
+    except Exception:  # untrusted text meets a hundred verifiers, and any of them may trip over it
+        try:
+            dataset.score_answer(entry["answer"], entry)
+        except Exception:  # whatever it is, nothing can be said of this entry
+            return "error"
+        return "0.0"
+
+
+def read_value(source: Any) -> Any:
+    """Stand in for ``eval`` in the verifiers: four call it on what a model wrote, which is a list where it is right.
+
+    Example:
+        >>> read_value("[1, 'a']"), read_value("(0x1f + 2) * 3")
+        ([1, 'a'], 99)
+    """
+    if isinstance(source, str) and _ARITHMETIC.fullmatch(source):
+        return eval(source, {"__builtins__": {}})
+    return ast.literal_eval(source.strip())
+
+
+def read_algebra(source: Any, scope: Mapping[str, Any], *scopes: Any) -> Any:
+    """Stand in for ``eval`` in sympy's parser, whose scope has ``open`` and its like among the names of functions."""
+    from sympy import Basic
+
+    algebra = {
+        name: value
+        for name, value in scope.items()
+        if name in _FUNCTIONS or isinstance(value, Basic) or (isinstance(value, type) and issubclass(value, Basic))
+    }
+    return eval(source, algebra | {"__builtins__": {}}, *scopes)
+
+
+@lru_cache(maxsize=64)
+def _dataset(task: str, config: str) -> Any:
+    from reasoning_gym import create_dataset
+
+    dataset = create_dataset(task, **json.loads(config), seed=0, size=1)
+    vars(sys.modules[type(dataset).__module__])["eval"] = read_value
+    return dataset
+
+
+def _confine(memory_mb: int) -> None:
+    """Take away what no verifier needs: memory without end, writing files, and this terminal."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    sys.dont_write_bytecode = True
+    with contextlib.suppress(ValueError, OSError):  # macOS knows no limit of the address space
+        resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+
+
+def _send(verdicts: Any, verdict: str) -> None:
+    verdicts.write(verdict + "\n")
+    verdicts.flush()
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), int(sys.argv[2]))
