@@ -73,8 +73,14 @@ def test_a_choice_is_named_by_letter_or_by_text(tmp_path, answer):
 
 def test_what_prompts_understand_is_passed_on(tmp_path):
     row = {"question": "Which?", "answer": "A", "choices": ["x", "y"], "graded_by": "letter", "precision": None}
-    (prompt,) = read(tmp_path, [row]).eval_sets["own"]
-    assert prompt.metadata == {"choices": ["x", "y"], "graded_by": "letter"}
+    row |= {"categories": {"level": 5}, "topic": "letters"}
+    (prompt,) = read(tmp_path, [row], categories=["topic"]).eval_sets["own"]
+    assert prompt.metadata == {
+        "choices": ["x", "y"],
+        "graded_by": "letter",
+        "topic": "letters",
+        "categories": {"level": 5, "topic": "letters"},
+    }
 
 
 GOOD = ROWS[0]
@@ -101,7 +107,11 @@ GOOD = ROWS[0]
         (GOOD | {"topic": {"a": 1}}, "the category 'topic' is {'a': 1}; write a text"),
         (GOOD | {"graded_by": "me"}, "graded_by is 'me'; it must be one of letter, text, either"),
         (GOOD | {"precision": "2"}, "precision is '2'; it must be a number of decimals"),
-        (GOOD | {"categories": "sums"}, "rename it, and name it in categories"),
+        (
+            GOOD | {"categories": "sums"},
+            "categories is 'sums'; it must be an object of names and values, or be renamed",
+        ),
+        (GOOD | {"aliases": ["a"]}, "aliases is .'a'.; it must be an object"),
         ('{"question": "What', "line 3 of .*own.jsonl is no JSON object: Unterminated string.* Write one on each line"),
         ("[]", "line 3 of .*own.jsonl is no JSON object: it is list"),
     ],

@@ -24,8 +24,9 @@ class JSONL(PromptDataModule):
 
     A row may bring pictures (``"images": ["pictures/1.png"]``, one name or a list, relative to the file's folder; they
     stand where the question says ``<image>``, before it otherwise) and choices (``"choices": ["4", "5"]``, answered by
-    letter or by text). Further columns are kept as metadata; of them ``graded_by`` and ``precision`` mean what they
-    mean to ``PromptDataModule.prompt``. A row is known by its id, or by its line: ``line-7``.
+    letter or by text). Further columns are kept as metadata; of them ``graded_by``, ``precision``, ``aliases`` and
+    ``categories`` mean what they mean to ``PromptDataModule.prompt``. A row is known by its id, or by its line:
+    ``line-7``.
     """
 
     def __init__(
@@ -144,7 +145,8 @@ class _Reader:
         if choices:
             metadata["choices"] = choices
         if self.data.categories:
-            metadata["categories"] = {c: _category(row[c], c) for c in self.data.categories if _present(row, c)}
+            named = {column: _category(row[column], column) for column in self.data.categories if _present(row, column)}
+            metadata["categories"] = metadata.get("categories", {}) | named
         return prompt._replace(metadata=metadata)
 
     def _text(self, row: Mapping[str, Any], role: str) -> str:
@@ -211,6 +213,7 @@ def _metadata(columns: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"graded_by is {columns['graded_by']!r}; it must be one of {', '.join(_GRADED_BY)}")
     if type(columns.get("precision")) not in (int, type(None)):
         raise ValueError(f"precision is {columns['precision']!r}; it must be a number of decimals")
-    if "categories" in columns:
-        raise ValueError("a column 'categories' would be read as a breakdown; rename it, and name it in categories")
+    for name in ("aliases", "categories"):
+        if not isinstance(columns.get(name) or {}, Mapping):
+            raise ValueError(f"{name} is {columns[name]!r}; it must be an object of names and values, or be renamed")
     return {name: value for name, value in columns.items() if value is not None}
