@@ -1,10 +1,12 @@
 """Every configuration parses through the real command line, and says what its comments claim."""
 
 import functools
+import json
 
 import pytest
 import yaml
 from command_line import CONFIGS, invoke
+from math_copies import hub_copy, official_copy, place_picture
 
 MAPO = sorted(path.name for path in CONFIGS.glob("mapo_*.yaml"))
 ADVANTAGES = {
@@ -13,6 +15,10 @@ ADVANTAGES = {
     "dr_grpo": "mapo.advantages.centered.Centered",
     "rloo": "mapo.advantages.leave_one_out.LeaveOneOut",
     "apd": "mapo.advantages.percent_deviation.PercentDeviation",
+}
+DATA = {
+    "emotion": ["EmoSet", "WEBEmo", "Emotion6", "ImageFolder", "ImageFolder"],
+    "math": ["Geometry3K", "MathVista", "MathVerse", "MathVision", "WeMath"],
 }
 
 
@@ -33,6 +39,7 @@ def parse(tmp_path_factory):
 def test_every_config_is_tested_here():
     assert {path.name for path in CONFIGS.glob("*.yaml")} == {*MAPO, "warm_start_tiny.yaml"}
     assert {path.stem for path in CONFIGS.glob("algorithm/*.yaml")} == set(ADVANTAGES)
+    assert {path.stem for path in CONFIGS.glob("data/*.yaml")} == set(DATA)
     assert not [path for path in CONFIGS.rglob("*") if path.is_file() and path.suffix != ".yaml"]
 
 
@@ -100,3 +107,62 @@ def test_tiny_runs_keep_the_papers_weights_and_group_and_need_no_gpu(parse, name
     assert config["model"]["group_size"] == 12
     assert [reward["init_args"]["weight"] for reward in config["model"]["rewards"]] == [0.9, 0.1]
     assert (config["trainer"]["accelerator"], config["trainer"]["devices"]) == ("cpu", 1)
+
+
+def class_names(data: dict) -> list[str]:
+    return [part["class_path"].rpartition(".")[2] for part in (data, *data["init_args"]["out_of_domain"])]
+
+
+@pytest.mark.parametrize("name", MAPO)
+@pytest.mark.parametrize("family", DATA)
+def test_data_go_with_every_run_and_change_nothing_else(parse, name, family):
+    plain = parse("fit", "--config", f"configs/{name}")
+    config = parse("fit", "--config", f"configs/{name}", "--config", f"configs/data/{family}.yaml")
+    data, before = config.pop("data"), plain.pop("data")
+    assert class_names(data) == DATA[family]
+    assert data["init_args"]["batch_size"] == before["init_args"]["batch_size"]
+    (checkpoint,) = config["trainer"].pop("callbacks")
+    assert checkpoint["init_args"]["monitor"] == f"val/{DATA[family][0].lower()}_test/accuracy"
+    assert [reward["init_args"]["weight"] for reward in config["model"].pop("rewards")] == [0.9, 0.1]
+    del plain["trainer"]["callbacks"], plain["model"]["rewards"]
+    assert config == plain
+
+
+def test_math_is_read_from_the_hub_unless_told_otherwise(parse):
+    layers = ("validate", "--config", "configs/mapo_tiny.yaml", "--config", "configs/data/math.yaml")
+    data = parse(*layers)["data"]["init_args"]
+    paths = ["AI4Math/MathVista", "AI4Math/MathVerse", "MathLLMs/MathVision", "We-Math/We-Math"]
+    assert data["path"] == "hiyouga/geometry3k"
+    assert [part["init_args"]["path"] for part in data["out_of_domain"]] == paths
+    assert not any(part["init_args"]["train_on_test_set"] for part in data["out_of_domain"])
+    comment = (CONFIGS / "data" / "math.yaml").read_text()
+    sets = comment.partition("--data.out_of_domain '")[2].partition("'")[0]
+    local = parse(*layers, "--data.path", "rows", f"--data.out_of_domain={sets}")["data"]
+    assert (local["init_args"]["path"], class_names(local)) == ("rows", ["Geometry3K", "MathVista", "WeMath"])
+    assert [part["init_args"]["path"] for part in local["init_args"]["out_of_domain"]] == ["mathvista", "wemath"]
+
+
+@pytest.mark.slow
+def test_math_validates_from_local_copies(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    official_copy(tmp_path / "mathvista", "mathvista")
+    hub_copy(tmp_path / "mathverse", "mathverse", "named")
+    official_copy(tmp_path / "mathvision", "mathvision", split="test")
+    hub_copy(tmp_path / "wemath", "wemath")
+    problem = tmp_path / "geometry3k" / "test" / "7"
+    place_picture(problem / "img_diagram.png")
+    problem.joinpath("data.json").write_text(json.dumps({"annotat_text": "Find $x$.", "choices": ["1"], "answer": "A"}))
+    config = yaml.safe_load((CONFIGS / "data" / "math.yaml").read_text())
+    for part in (config["data"], *config["data"]["init_args"]["out_of_domain"]):
+        name = part["class_path"].rpartition(".")[2].lower()
+        part["init_args"] |= {"path": name, "max_eval_samples": 3 if name == "wemath" else 2}
+    (tmp_path / "local.yaml").write_text(yaml.safe_dump(config))
+    outcome = invoke(tmp_path, "validate", "--config", "configs/mapo_tiny.yaml", "--config", "local.yaml")
+    assert outcome.code == 0, outcome.err
+    (file,) = tmp_path.rglob("results.json")
+    sets = json.loads(file.read_text())["sets"]
+    counts = {name: figures["num_samples_evaluated"]["after"] for name, figures in sets.items()}
+    names = ["geometry3k_test", "mathvista_testmini", "mathverse_testmini", "mathvision_test", "wemath_testmini"]
+    assert counts == dict(zip(names, [1, 2, 2, 2, 3], strict=True))
+    assert sets["wemath_testmini"]["composite_problems"]["after"] == 1
+    assert 0 <= sets["wemath_testmini"]["score_strict"]["after"] <= sets["wemath_testmini"]["score_loose"]["after"] <= 1
