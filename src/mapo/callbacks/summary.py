@@ -11,13 +11,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from typing_extensions import override
 
-from mapo.callbacks.closing_table import STRICT_MATCH, evaluation_table, fit_table
+from mapo.callbacks.category_table import category_table
+from mapo.callbacks.closing_table import STRICT_MATCH, evaluation_table, fit_table, summary_table
 from mapo.callbacks.log_dir import log_dir
+from mapo.callbacks.own_table import own_table
 from mapo.callbacks.phases import phases_finished, step_name
 from mapo.callbacks.ranks import gather, is_rank_zero
 from mapo.callbacks.results_file import versions, write_results
-from mapo.callbacks.set_metrics import set_metrics
+from mapo.callbacks.set_metrics import set_metrics, summary_metrics
 from mapo.callbacks.timeline import Timeline
+from mapo.data.base import PromptDataModule
+from mapo.modules.evaluator import Evaluator
 from mapo.modules.records import PhaseRecord
 
 
@@ -28,12 +32,14 @@ class ClosingSummary(Callback):
     or else the first one in the fit; a resumed run keeps that of its checkpoint. Sanity checks do not count.
     ``results.json`` lies in the logger's folder: ``sets`` holds every validation metric as ``{before, after,
     before_phase, after_phase}`` in the metric's own unit (accuracies are shares of 1); an evaluation on its own has
-    ``after`` alone. ``seconds`` is the wall time of the fit, ``tokens_sampled`` the tokens of all training completions
-    on all ranks; both go on over resumes.
+    ``after`` alone. ``summary`` holds the paper's summary of all sets likewise, ``bad_rows`` what is wrong with rows
+    that could not be asked. ``seconds`` is the wall time of the fit, ``tokens_sampled`` the tokens of all training
+    completions on all ranks; both go on over resumes.
     """
 
     def __init__(self) -> None:
         self._timeline = Timeline()
+        self._summary = Timeline()
         self._folder: Path | None = None
         self._fitting = self._training = False
         self._started: float | None = None
@@ -62,14 +68,15 @@ class ClosingSummary(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        sets = set_metrics(trainer.callback_metrics, "val")
-        self._timeline.read(sets, phases_finished(trainer))
+        metrics, phase = trainer.callback_metrics, phases_finished(trainer)
+        self._timeline.read(set_metrics(metrics, "val"), phase)
+        self._summary.read(summary_metrics(metrics, "val"), phase)
         if trainer.state.fn == "validate":
-            self._close_evaluation(trainer, pl_module, "validate", sets)
+            self._close_evaluation(trainer, pl_module, "val")
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._close_evaluation(trainer, pl_module, "test", set_metrics(trainer.callback_metrics, "test"))
+        self._close_evaluation(trainer, pl_module, "test")
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -79,13 +86,16 @@ class ClosingSummary(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run goes on from; every rank must call it."""
         seconds, tokens = self._seconds_so_far(), sum(gather(self._tokens))
-        return {"timeline": self._timeline.state_dict(), "seconds": seconds, "tokens": tokens}
+        timelines = {"timeline": self._timeline.state_dict(), "summary": self._summary.state_dict()}
+        return {**timelines, "seconds": seconds, "tokens": tokens}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if not self._fitting:  # `validate` of a checkpoint restores callbacks, too, but continues nothing
             return
         self._timeline = Timeline.from_state_dict(state_dict["timeline"])
+        if "summary" in state_dict:  # checkpoints of version 0.1 have none
+            self._summary = Timeline.from_state_dict(state_dict["summary"])
         self._seconds = state_dict["seconds"]
         self._tokens = state_dict["tokens"] if is_rank_zero() else 0
 
@@ -102,7 +112,8 @@ class ClosingSummary(Callback):
         tokens = self._tokens if self._tokens_of_all is None else self._tokens_of_all
         step = step_name(pl_module)
         if self._timeline.latest:
-            _say("", "Closing summary of fit", fit_table(self._timeline, step), *_rule(pl_module))
+            table = fit_table(self._timeline, self._summary, step)
+            _say("", "Closing summary of fit", table, *_bad_row_lines(_bad_rows(trainer)), *_rule(pl_module))
         else:
             _say("", "Closing summary of fit", "No validation ran in this fit, so there is nothing to compare.")
         sampled = f", {tokens:,} tokens sampled" if tokens else ""
@@ -124,22 +135,15 @@ class ClosingSummary(Callback):
             figures = f"; its figures could not be written ({error})"
         _say(f"fit was broken off after {done} ({type(exception).__name__}), no closing summary{figures}")
 
-    def _close_evaluation(
-        self, trainer: Trainer, pl_module: LightningModule, stage: str, sets: dict[str, dict[str, float]]
-    ) -> None:
+    def _close_evaluation(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if not trainer.is_global_zero:
             return
-        table = [evaluation_table(sets), *_rule(pl_module)] if sets else ["No set was evaluated."]
-        _say("", f"Summary of {stage}", *table)
-        checkpoint = str(trainer.ckpt_path) if trainer.ckpt_path else None
-        figures = {
-            name: {
-                metric: {"before": None, "before_phase": None, "after": value, "after_phase": None}
-                for metric, value in metrics.items()
-            }
-            for name, metrics in sets.items()
-        }
-        path = self._write({"stage": stage, "sets": figures, "checkpoint": checkpoint, **_origin(pl_module)})
+        name = "validate" if stage == "val" else stage
+        sets, summary = (read(trainer.callback_metrics, stage) for read in (set_metrics, summary_metrics))
+        bad, checkpoint = _bad_rows(trainer), str(trainer.ckpt_path) if trainer.ckpt_path else None
+        _say("", f"Summary of {name}", *_evaluation_lines(pl_module, sets, summary, bad))
+        results = {"stage": name, "sets": _after(sets), "summary": _after(summary), "bad_rows": bad}
+        path = self._write({**results, "checkpoint": checkpoint, **_origin(pl_module)})
         self._say_places(checkpoint, path)
 
     def _fit_results(
@@ -149,6 +153,8 @@ class ClosingSummary(Callback):
             "stage": "fit",
             "finished": finished,
             "sets": self._timeline.figures(),
+            "summary": self._summary.figures(),
+            "bad_rows": _bad_rows(trainer),
             "phases": phases_finished(trainer),
             "seconds": round(self._seconds_so_far(), 1),
             "tokens_sampled": tokens,
@@ -163,6 +169,64 @@ class ClosingSummary(Callback):
         places = {f"checkpoint{reason}": checkpoint, "logs": self._folder, "results": results}
         width = max(map(len, places))
         _say(*(f"{name:<{width}}  {_shown(Path(place))}" for name, place in places.items() if place))
+
+
+def _evaluation_lines(
+    pl_module: LightningModule,
+    sets: Mapping[str, Mapping[str, float]],
+    summary: Mapping[str, Mapping[str, float]],
+    bad_rows: Mapping[str, Mapping[str, str]],
+) -> list[str]:
+    if not sets:
+        return ["No set was evaluated."]
+    components = [reward.name for reward in getattr(pl_module, "rewards", ()) if not reward.is_accuracy]
+    further = [
+        summary_table(summary) if summary else None,
+        own_table(_own_figures(pl_module, sets)),
+        category_table(sets),
+    ]
+    tables = "\n\n".join([evaluation_table(sets, components), *(table for table in further if table)])
+    return [tables, *_bad_row_lines(bad_rows), *_rule(pl_module)]
+
+
+def _own_figures(pl_module: LightningModule, sets: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Return the figures that come from the benchmarks themselves, by set."""
+    evaluator = getattr(pl_module, "evaluator", None)
+    if not isinstance(evaluator, Evaluator):
+        return {}
+    usual = {name: evaluator.figure_names(name) | {"num_bad_rows", "num_bad_rows_greedy"} for name in sets}
+    return {
+        name: {metric: value for metric, value in found.items() if "/" not in metric and metric not in usual[name]}
+        for name, found in sets.items()
+    }
+
+
+def _after(sets: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Return the figures of an evaluation in the form of a fit's, with nothing before."""
+    return {
+        name: {
+            metric: {"before": None, "before_phase": None, "after": value, "after_phase": None}
+            for metric, value in metrics.items()
+        }
+        for name, metrics in sets.items()
+    }
+
+
+def _bad_rows(trainer: Trainer) -> dict[str, dict[str, str]]:
+    """Return what is wrong with each row that could not be asked, by set and sample id."""
+    data = getattr(trainer, "datamodule", None)
+    found = data.bad_rows if isinstance(data, PromptDataModule) else {}
+    return {name: dict(reasons) for name, reasons in found.items() if reasons}
+
+
+def _bad_row_lines(bad_rows: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return one line per set that has bad rows; the first three are named, ``results.json`` has all."""
+    return [
+        f"{name}: {len(reasons)} bad rows count as wrong: "
+        + "; ".join(f"{sample_id!r}: {reason}" for sample_id, reason in list(reasons.items())[:3])
+        + ("; ..." if len(reasons) > 3 else "")
+        for name, reasons in bad_rows.items()
+    ]
 
 
 def _saved_checkpoint(trainer: Trainer) -> tuple[str | None, str]:

@@ -113,7 +113,7 @@ def as_prompt(problem: Problem, sample_id: str, *, instruction: str = INSTRUCTIO
     """Return the problem as a raw row: the picture, the question, the instruction."""
     pictures = () if problem.image is None else (problem.image,)
     messages, images = build_messages(problem.question, pictures, instruction=instruction, system=system)
-    metadata: dict[str, object] = {"kind": problem.kind}
+    metadata: dict[str, object] = {"kind": problem.kind, "categories": {"kind": problem.kind}}
     if problem.choices:
         metadata["choices"] = problem.choices
     return Prompt(sample_id, messages, images, problem.worked.answer, metadata)
