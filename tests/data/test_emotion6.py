@@ -105,8 +105,12 @@ def test_a_wrong_source_or_label_is_named(tmp_path):
     official(tmp_path)
     with pytest.raises(ValueError, match="set 'emotion6_test' has no rows"):
         rows_of(tmp_path)
-    with pytest.raises(ValueError, match=r"has no table train\.csv; its splits are test"):
+    with pytest.raises(ValueError, match=r"has no train\.csv; its splits are test"):
         Emotion6(str(tmp_path)).setup("fit")
+    with pytest.raises(
+        ValueError, match=r"gone' is no folder\. Emotion6 is not on the Hugging Face Hub.* test\.csv and im"
+    ):
+        rows_of(tmp_path / "gone")
     with pytest.raises(ValueError, match="label must be one of 'folder', 'argmax', 'argmax_of_six', got 'most'"):
         Emotion6(str(tmp_path), label="most")
     (tmp_path / "test.csv").write_text("file,prob. joy\njoy/1.jpg,1\n")

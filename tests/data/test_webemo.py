@@ -109,8 +109,12 @@ def test_a_wrong_source_or_taxonomy_is_named(tmp_path):
     official(tmp_path)
     with pytest.raises(ValueError, match="set 'webemo_test' has no rows"):
         rows_of(tmp_path)
-    with pytest.raises(ValueError, match=r"has no list train25\.txt; its splits are test"):
+    with pytest.raises(ValueError, match=r"has no train25\.txt; its splits are test"):
         WEBEmo(str(tmp_path)).setup("fit")
+    with pytest.raises(
+        ValueError, match=r"gone' is no folder\. WEBEmo is not on the Hugging Face Hub.* test25\.txt and im"
+    ):
+        rows_of(tmp_path / "gone")
     with pytest.raises(ValueError, match="taxonomy must be 25, 6 or 2 classes, got 7"):
         WEBEmo(str(tmp_path), taxonomy=7)
     other = tmp_path / "other"

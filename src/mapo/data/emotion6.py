@@ -49,7 +49,7 @@ class Emotion6(EmotionBenchmark):
         """Name the source and the label.
 
         Args:
-            path: Folder with ``<split>.csv`` and ``images/``, or any other source of such rows.
+            path: Folder with ``<split>.csv`` and ``images/``, or with a copy of such rows in another form.
             label: What the right answer is: the "folder" of a picture, or the "argmax" of what viewers felt, with
                 neutral or "argmax_of_six" without. A set is called ``emotion6_<split>``, and where viewers decide
                 ``emotion6_argmax_<split>`` or ``emotion6_argmax_of_six_<split>``.
@@ -71,12 +71,8 @@ class Emotion6(EmotionBenchmark):
 
     @override
     def rows(self, split: str) -> Sequence[Mapping[str, Any]]:
-        tables = {file.stem: file for file in sorted(Path(self.path).glob("*.csv"))}
-        if not tables:
-            return super().rows(split)
-        if split not in tables:
-            raise ValueError(f"{self.path!r} has no table {split}.csv; its splits are {', '.join(tables)}")
-        return _table(tables[split], self.columns)
+        file = self.split_file(split, ".csv")
+        return super().rows(split) if file is None else _table(file, self.columns)
 
     @override
     def to_prompt(self, sample_id: str, row: Mapping[str, Any]) -> Prompt:

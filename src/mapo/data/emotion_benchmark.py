@@ -1,6 +1,7 @@
 """What benchmarks of emotions share: one picture, one question, one class of a closed set."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mapo.data.benchmark import Benchmark
@@ -44,3 +45,27 @@ class EmotionBenchmark(Benchmark):
         return self.prompt(
             sample_id, text, label, images=pictures, choices=self.labels, categories=categories, **metadata
         )
+
+    def split_file(self, split: str, ending: str) -> Path | None:
+        """Return the file that lists a split, in the folder of a benchmark that is not on the Hub.
+
+        Args:
+            split: The split.
+            ending: What follows the split in the file's name: ".csv".
+
+        Returns:
+            None where the folder has no such file of any split.
+
+        Raises:
+            ValueError: There is no such folder, or it has files of other splits only.
+        """
+        folder = Path(self.path)
+        if not folder.is_dir():
+            raise ValueError(
+                f"path {self.path!r} is no folder. {type(self).__name__} is not on the Hugging Face Hub: name the "
+                f"folder that holds {split}{ending} and images/"
+            )
+        found = {file.name.removesuffix(ending): file for file in sorted(folder.glob(f"*{ending}"))}
+        if found and split not in found:
+            raise ValueError(f"{self.path!r} has no {split}{ending}; its splits are {', '.join(found)}")
+        return found.get(split)

@@ -1,7 +1,7 @@
 """WEBEmo: stock photographs and the emotion they were searched for, at three levels of detail."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -79,7 +79,7 @@ class WEBEmo(EmotionBenchmark):
         """Name the source and the level.
 
         Args:
-            path: Folder with ``<split>25.txt`` and ``images/``, or any other source of rows ``url`` and ``label``.
+            path: Folder with ``<split>25.txt`` and ``images/``, or with a copy of such rows in another form.
             taxonomy: 25 fine classes, 6 secondary emotions (and "confusion"), or 2: positive and negative. A set is
                 called ``webemo_<split>``, and on the coarser levels ``webemo6_<split>`` and ``webemo2_<split>``.
             **kwargs: Those of ``Benchmark``.
@@ -101,13 +101,10 @@ class WEBEmo(EmotionBenchmark):
 
     @override
     def rows(self, split: str) -> Sequence[Mapping[str, Any]]:
-        lists = {file.stem.removesuffix("25"): file for file in sorted(Path(self.path).glob("*25.txt"))}
-        if not lists:
+        file = self.split_file(split, "25.txt")
+        if file is None:
             return super().rows(split)
-        if split not in lists:
-            raise ValueError(f"{self.path!r} has no list {split}25.txt; its splits are {', '.join(lists)}")
-        lines = lists[split].read_text(encoding="utf-8").splitlines()
-        return [_fields(line) for line in lines if line.strip()]
+        return [_fields(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
 
     @override
     def to_prompt(self, sample_id: str, row: Mapping[str, Any]) -> Prompt:
