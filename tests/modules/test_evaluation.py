@@ -1,5 +1,8 @@
 import pytest
+from arithmetic import Sums, make_module
+from lightning.pytorch import Trainer
 
+from mapo.modules import startup
 from mapo.modules.evaluation import Draws, Evaluation
 from mapo.types import Sampling
 
@@ -41,3 +44,22 @@ def test_case_counts_as_in_the_names_of_metrics():
 def test_draws_of_a_set_that_evaluate_nothing_are_refused_with_its_name(draws, reason):
     with pytest.raises(ValueError, match=rf"evaluation\.sets\['hard_\*'\]: .*{reason}"):
         Evaluation(sets={"hard_*": draws})
+
+
+def test_draws_for_a_set_that_does_not_exist_are_refused_with_those_that_do():
+    evaluation = Evaluation(sets={"near": Draws(), "f*": Draws(), "mathverse_*": Draws(num_samples=4)})
+    with pytest.raises(ValueError, match=r"'mathverse_\*', which matches no evaluation set; the sets are near, far"):
+        evaluation.check(["near", "far"])
+    evaluation.check(["near", "far", "mathverse_testmini"])
+
+
+def predict(module, data, trainer):
+    trainer.predict(module, datamodule=data)
+
+
+@pytest.mark.parametrize("start", [startup.check_before_validation, predict])
+def test_such_draws_are_found_before_anything_is_loaded(start, tmp_path):
+    module = make_module("nowhere", evaluation=Evaluation(sets={"fra": Draws()}))
+    trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, default_root_dir=tmp_path)
+    with pytest.raises(ValueError, match="'fra', which matches no evaluation set; the sets are near, far"):
+        start(module, Sums(), trainer)

@@ -120,8 +120,11 @@ def check_prompts(data: PromptDataModule, renderer: Renderer, stage: str) -> Non
 def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_phase: int) -> None:
     """Check a stage's data, precision and prompts; the data module's own checks have run before."""
     trainer = module.trainer
+    data = getattr(trainer, "datamodule", None)
     if stage == "fit":
         check_precision(trainer, policy)
+    if isinstance(data, PromptDataModule):
+        _check_evaluation(module, data)
     if policy.path != "builtin" and not Path(policy.path).expanduser().exists():
         # Said first: without a network, looking for what is not there takes half a minute of retries.
         rank_zero_info(f"model.policy.path {policy.path!r} is no folder here; asking the Hugging Face Hub for it")
@@ -133,9 +136,7 @@ def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_p
         )
     if renderer.prefill:
         rank_zero_info(f"The chat template opens every answer with {renderer.prefill!r}; rewards take it into account.")
-    data = getattr(trainer, "datamodule", None)
     if isinstance(data, PromptDataModule):
-        _check_evaluation(module, data)
         if stage == "fit":
             check_batches(data, world_size=_num_ranks(trainer), updates_per_phase=updates_per_phase)
             check_monitors(trainer, data, getattr(module, "evaluator", None))
