@@ -108,11 +108,11 @@ def pack(
         "position_ids": position_ids if len(position_ids) == 1 else position_ids[:, None],
     }
     inputs |= _features(builders)
-    sources = [place for row in sorted(row for b in builders for row in b.sources.items()) for place in row[1]]
+    sources = {row: places for builder in builders for row, places in builder.sources}
     return Pack(
         {name: tensor.to(device, non_blocking=True) for name, tensor in inputs.items()},
         tuple(builder.block for builder in builders),
-        torch.tensor(sources, dtype=torch.int64).to(device, non_blocking=True),
+        torch.cat([sources[row] for row in range(len(prompts))]).to(device, non_blocking=True),
     )
 
 
@@ -142,16 +142,18 @@ class _BlockBuilder:
         steps = torch.cat([torch.arange(len(ids)) for ids in inner])
         following = (next_position(positions) + steps).expand(len(positions), -1)
         self.position_ids = torch.cat([positions, following], dim=1)
-        self.sources = dict(self._sources(order, completions))
+        self.sources = list(self._sources(order, completions))
 
     def _sources(
         self, order: Sequence[int], completions: Sequence[Int[Tensor, " T"]]
-    ) -> Iterator[tuple[int, list[int]]]:
-        first, place = self.block.prompt.stop - 1, self.block.prompt.stop
+    ) -> Iterator[tuple[int, Int[Tensor, " T"]]]:
+        place = self.block.prompt.stop
         for row in order:
-            inner = max(len(completions[row]) - 1, 0)
-            yield row, [first, *range(place, place + inner)][: len(completions[row])]
-            place += inner
+            length = len(completions[row])
+            places = torch.arange(place - 1, place - 1 + length)
+            places[:1] = self.block.prompt.stop - 1  # the first token is predicted by the prompt's last one
+            yield row, places
+            place += max(length - 1, 0)
 
 
 def _runs(start: int, completions: Sequence[Int[Tensor, " T"]]) -> Iterator[Run]:
