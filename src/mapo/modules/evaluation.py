@@ -41,6 +41,9 @@ class Evaluation:
     sets: dict[str, Draws] = field(default_factory=dict)
     """What differs for some sets, by name or by pattern such as ``mathverse_*``; a name wins over a pattern, of several
     patterns the first."""
+    resume: bool = True
+    """Keep the answers of a ``validate``, ``test`` or ``predict`` until it is over: interrupted and started again with
+    nothing changed, it samples only what is missing."""
 
     def __post_init__(self) -> None:
         if self.num_samples < 0 or (self.num_samples == 0 and not self.greedy):

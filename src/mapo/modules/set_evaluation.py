@@ -4,34 +4,28 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from lightning.pytorch import LightningModule
-
 from mapo.modules import startup
-from mapo.modules.evaluation import Evaluation
+from mapo.modules.evaluation import Mode
 from mapo.modules.evaluator import Evaluator, is_category_size
+from mapo.modules.interruptible import Interruptible
 from mapo.modules.records import EvaluationRecord
-from mapo.modules.sigterm import StopRequest
-from mapo.rewards.base import Reward
+from mapo.modules.stored_answers import join_records, split_record
 from mapo.rewards.scoring import score_completions
 from mapo.types import Prompt, Rollouts, Sampling
 
 
-class SetEvaluation(LightningModule):
+class SetEvaluation(Interruptible):
     """Answers the prompts of every evaluation set, and logs ``val/<set>/<figure>`` and ``test/<set>/<figure>``.
 
     Attributes:
-        evaluation: How completions are drawn.
-        evaluator: Counts them.
-        rewards: Say what is right.
-        stop_request: Asked before every batch.
+        evaluator: Counts the answers.
         last_evaluation: The latest batch of this rank, one record per mode; empty where the rank had no row of it.
+        last_resumed: Rows of that batch that an interrupted run had answered in every mode.
     """
 
-    evaluation: Evaluation
     evaluator: Evaluator
-    rewards: tuple[Reward, ...]
-    stop_request: StopRequest
     last_evaluation: tuple[EvaluationRecord, ...] = ()
+    last_resumed: int = 0
 
     @abstractmethod
     def generate(self, prompts: Sequence[Prompt], num: int, sampling: Sampling, *, split: str, epoch: int) -> Rollouts:
@@ -52,19 +46,38 @@ class SetEvaluation(LightningModule):
     def evaluate(self, stage: str, prompts: Sequence[Prompt], dataloader_idx: int) -> tuple[EvaluationRecord, ...]:
         """Sample, score and count one batch of one set, in every mode of ``evaluation``."""
         self.stop_request.obey(self.trainer)
-        self.last_evaluation = ()
+        self.last_evaluation, self.last_resumed = (), 0
         if not prompts:  # the last batch had fewer rows than there are ranks
             return ()
         set_name = startup.evaluation_names(self.trainer)[dataloader_idx]
-        records = []
+        records, resumed = [], set(range(len(prompts)))
         for mode, num, sampling in self.evaluation.modes(set_name):
-            # epoch 0: the same questions meet the same noise at every validation, so differences are the policy's
-            rollouts = self.generate(prompts, num, sampling, split=f"{stage}/{set_name}/{mode}", epoch=0)
-            scores = score_completions(self.rewards, rollouts.completions)
-            records.append(EvaluationRecord(stage, set_name, mode, rollouts, scores))
-            self.evaluator.update(records[-1], self.device)
-        self.last_evaluation = tuple(records)
+            record, stored = self.answer(stage, set_name, mode, num, sampling, prompts)
+            self.evaluator.update(record, self.device)
+            records.append(record)
+            resumed &= stored
+        self.last_evaluation, self.last_resumed = tuple(records), len(resumed)
         return self.last_evaluation
+
+    def answer(
+        self, stage: str, set_name: str, mode: Mode, num: int, sampling: Sampling, prompts: Sequence[Prompt]
+    ) -> tuple[EvaluationRecord, set[int]]:
+        """Return the answers to a batch in one mode, and the places of those that an earlier run had sampled."""
+        spool, encode = self.resumption.spool, self.actor.renderer.encode
+        rows = spool.find(stage, set_name, mode, prompts, encode)
+        stored = set(rows)
+        missing = [index for index in range(len(prompts)) if index not in stored]
+        if missing:
+            # epoch 0: the same questions meet the same noise at every validation, so differences are the policy's
+            asked, split = [prompts[index] for index in missing], f"{stage}/{set_name}/{mode}"
+            rollouts = self.generate(asked, num, sampling, split=split, epoch=0)
+            scores = score_completions(self.rewards, rollouts.completions)
+            record = EvaluationRecord(stage, set_name, mode, rollouts, scores)
+            spool.add(record)
+            if not stored:
+                return record, stored
+            rows |= dict(zip(missing, split_record(record), strict=True))
+        return join_records([rows[index] for index in range(len(prompts))]), stored
 
     def on_validation_epoch_start(self) -> None:
         """Count from zero."""

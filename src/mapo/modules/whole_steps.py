@@ -1,10 +1,11 @@
 """What modules share that optimise by themselves: one step over any number of micro-batches, exact on any ranks."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from jaxtyping import Float
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -64,11 +65,11 @@ class WholeSteps(PhaseCheckpoints):
         return self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum").cpu()
 
     @override
-    def configure_callbacks(self) -> list[Any]:
+    def configure_callbacks(self) -> Sequence[Callback] | Callback:
         """Refuse trainer arguments that manual optimisation would ignore; called before anything is loaded."""
         startup.check_trainer(self.trainer)
         check_strategy(self.trainer.strategy)
-        return []
+        return super().configure_callbacks()
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
