@@ -1,14 +1,11 @@
 import copy
 import dataclasses
-import json
-import os
 import pickle
-from pathlib import Path
 
 import pytest
 import torch
 
-from mapo.rewards.math_answer import MathAnswer, quick_verdict
+from mapo.rewards.math_answer import MathAnswer
 from mapo.types import Completion, Prompt
 
 
@@ -24,73 +21,32 @@ def reward():
     reward.close()
 
 
+@pytest.fixture(scope="module")
+def mathruler_reward():
+    pytest.importorskip("mathruler")
+    reward = MathAnswer(timeout=2.0, rule="mathruler")
+    yield reward
+    reward.close()
+
+
 def grade(reward: MathAnswer, gold: str, boxed: str, **metadata: object) -> float | None:
     return reward([completion(f"<think>so</think> \\boxed{{{boxed}}}", gold, **metadata)])[0]
 
 
 @pytest.mark.parametrize(
-    ("gold", "boxed"),
-    [
-        ("42", "42"),
-        ("42", "42.0"),
-        ("1,000", "1000"),
-        (r"10,\!236", "10236"),
-        (r"\$32,\!348", "32348"),
-        (r"4 \sqrt { 2 }", r"4\sqrt{2}"),
-        ("\frac{1}{2}", r"\frac{1}{2}"),
-        (r"\frac{1}{2}", "0.5"),
-        (r"9.4 \mathrm{~cm}^{2}", "9.4"),
-        (r"145^\circ", "145"),
-        ("145", r"145^{\circ}"),
-        (r"28\%", "28"),
-        (r"\text{odd}", "Odd."),
-        (r"\text{(C)}", "C"),
-        (r"864 \mbox{ inches}^2", r"864 \text{ square inches}"),
-        ("18", "18 dollars"),
-    ],
-)
-def test_spelling_numbers_and_units_are_decided_at_once(gold, boxed):
-    assert quick_verdict(gold, boxed) is True
-
-
-@pytest.mark.parametrize(
-    ("gold", "boxed"),
-    [
-        ("42", "43"),
-        ("42", "-42"),
-        ("0.333", "1/3"),
-        ("42", "4200"),
-        (r"\text{even}", r"\text{neve}"),
-        (r"\text{(C)}", "D"),
-        ("5 cm", r"5 \text{ km}"),
-        (r"12\text{ degrees}", "12 percent"),
-        ("1", "1000000000000000000000000000001"),
-    ],
-)
-def test_different_answers_are_told_apart_at_once(gold, boxed):
-    assert quick_verdict(gold, boxed) is False
-
-
-@pytest.mark.parametrize(
     ("gold", "boxed", "value"),
     [
-        (r"2\sqrt{2}", r"\sqrt{8}", 1.0),
-        ("x=5", "5", 1.0),
-        (r"137 \frac{1}{2}", "137.5", 1.0),
-        ("(x+1)(x-1)", "x^2-1", 1.0),
-        (r"\{1,2\}", r"\{2,1\}", 1.0),
-        (r"\frac{1}{3}", "0.333333333", 1.0),
-        (r"28\%", "0.28", 1.0),
-        (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} \frac{2}{2} \\ 2 \end{pmatrix}", 1.0),
-        (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 2 \\ 1 \end{pmatrix}", 0.0),
-        ("2k", "5k", 0.0),
-        ("2k", "2", 0.0),
-        (r"\left[ \frac{3}{2}, 2 \right)", r"\left[ \frac{3}{2}, 2 \right]", 0.0),
+        (r"\sin 30^\circ", "0.5", 0.0),  # of 30 radians
+        (r"\sin \frac{\pi}{6}", "0.5", 1.0),
+        ("x < 2", "2 > x", 1.0),
+        ("x^2 - 2x + 1 = 0", "(x - 1)^2 = 0", 1.0),
+        (r"[-2, 7]", r"-2 \leq x \leq 7", 0.0),
+        (r"-2 \leq x \leq 7", r"[-2, 7]", 1.0),
+        (r"\tan^2(y) + 1", r"\sec^2(y)", 1.0),
         ("3", r"\left(", 0.0),
     ],
 )
 def test_the_rest_is_decided_by_algebra(reward, gold, boxed, value):
-    assert isinstance(quick_verdict(gold, boxed), tuple)
     assert grade(reward, gold, boxed) == value
 
 
@@ -113,6 +69,42 @@ def test_choices_go_by_letter_or_by_text(reward, answer, boxed, value):
     assert grade(reward, answer, boxed, choices=["42", r"5\sqrt{2}", "72", "east"]) == value
 
 
+@pytest.mark.parametrize(
+    ("graded_by", "boxed", "value"),
+    [
+        ("letter", "B", 1.0),
+        ("letter", r"\text{(B)}", 1.0),
+        ("letter", r"(B) 5\sqrt{2}", 1.0),
+        ("letter", r"5\sqrt{2}", 0.0),
+        ("letter", "C", 0.0),
+        ("text", r"5 \sqrt{2}", 1.0),
+        ("text", r"\sqrt{50}", 1.0),
+        ("text", r"(B) 5\sqrt{2}", 1.0),
+        ("text", "B", 0.0),
+        ("text", "72", 0.0),
+        ("either", "B", 1.0),
+        ("either", r"5\sqrt{2}", 1.0),
+    ],
+)
+@pytest.mark.parametrize("answer", ["B", r"5\sqrt{2}"])
+def test_a_benchmark_may_ask_for_the_letter_or_for_the_text(reward, answer, graded_by, boxed, value):
+    choices = ["42", r"5\sqrt{2}", "72", "east"]
+    assert grade(reward, answer, boxed, choices=choices, graded_by=graded_by) == value
+
+
+def test_an_unknown_way_of_grading_is_refused(reward):
+    with pytest.raises(ValueError, match="graded_by must be 'letter', 'text' or 'either', got 'colour'"):
+        grade(reward, "B", "B", choices=["1", "2"], graded_by="colour")
+
+
+@pytest.mark.parametrize(
+    ("gold", "boxed", "precision", "value"),
+    [("3.46", r"2\sqrt{3}", 2, 1.0), ("3.46", "3.464", 2.0, 1.0), ("3.46", "3.5", 2, 0.0), ("8", "8 years", None, 1.0)],
+)
+def test_numbers_are_rounded_to_the_precision_of_the_row(reward, gold, boxed, precision, value):
+    assert grade(reward, gold, boxed, precision=precision) == value
+
+
 @pytest.mark.parametrize("text", ["", "42", "None", r"\boxed{}", r"\boxed{42", r"\boxed{42} or \boxed{4"])
 @pytest.mark.parametrize("gold", ["42", "None", ""])
 def test_no_closed_box_is_wrong_whatever_the_gold(reward, text, gold):
@@ -128,65 +120,72 @@ def test_the_last_box_counts_and_may_start_in_the_prefill(reward):
 
 def test_a_batch_keeps_its_order_and_failures_are_none(reward):
     golds_and_answers = [
-        (r"2\sqrt{2}", r"\sqrt{8}"),
+        ("x < 2", "2 > x"),
         ("3", "100000000!"),
         ("3", "4"),
-        (r"2\sqrt{2}", r"\sqrt{8}"),
-        ("x+1", "x"),
+        ("x < 2", "2 > x"),
+        ("x < 2", "x > 2"),
     ]
     batch = [completion(f"\\boxed{{{answer}}}", gold) for gold, answer in golds_and_answers]
+    before = reward.failures["timeout"]
     assert reward(batch) == [1.0, None, 0.0, 1.0, 0.0]
+    assert reward.failures["timeout"] == before + 1
 
 
-PATHOLOGICAL = {
-    "power tower": "9**9**9",
-    "LaTeX power tower": "9^{9^{9^9}}",
-    "huge factorial": "100000000!",
-    "factorial tower": "3!!!!!!!!",
-    "huge binomial": r"\binom{1000000000}{500000000}",
-    "10,000 nested braces": "{" * 10_000 + "1" + "}" * 10_000,
-    "1 MB of text": "x" * 1_000_000,
-    "1 MB of digits": "1" * 1_000_000,
-    "1 MB of spaces": " " * 1_000_000 + "1",
-    "1 MB of text commands": r"\text{" * 150_000 + "}" * 150_000,
-    "NUL bytes": "\0" * 100 + "4",
-    "lone surrogate": "\ud800",
-    "unclosed parentheses": "(" * 900,
-    "deep parentheses": "(" * 400 + "1" + ")" * 400,
-    "deep fractions": r"\frac{" * 90 + "1" + "}{2}" * 90,
-    "deep roots": r"\sqrt{" * 120 + "2" + "}" * 120,
-    "huge sum": r"\sum_{n=1}^{10000000} \frac{1}{n^n}",
-    "huge product": r"\prod_{n=1}^{10000000} n",
-    "hard integral": r"\int_0^1 x^{x^x} dx",
-    "huge expansion": "(x+y+z+w)^{5000}",
-    "division by zero": r"\frac{1}{0}",
-    "long matrix": r"\begin{pmatrix}" + r"1 & 2 \\" * 100 + r"\end{pmatrix}",
-    "many backslashes": "\\\\" * 450,
-}
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"\boxed{\frac{1}{2}}", "0.5"),
+        (r"so \boxed{1} or \boxed{50\%}", "50"),
+        (r"\boxed{(c)}", "C"),
+        ("5", None),
+        (r"\boxed{5", None),
+        (r"\boxed{}", None),
+        (r"\boxed{" + "1" * 1001 + "}", None),
+    ],
+)
+def test_the_answer_is_read_from_the_last_closed_box(reward, text, answer):
+    assert reward.answer(completion(text, "gold")) == answer
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PATHOLOGICAL)
-def test_pathological_answers_earn_nothing_and_the_next_one_is_graded(reward, name):
-    # The reward's deadline is 2 s: a hang would not come back, and a wrong "right" is not 0 or None.
-    assert grade(reward, "3", PATHOLOGICAL[name]) in (0.0, None)
-    assert grade(reward, r"2\sqrt{2}", r"\sqrt{8}") == 1.0
+def test_the_answer_to_a_choice_is_its_letter(reward):
+    choices = ["42", r"5\sqrt{2}"]
+    texts = [r"\boxed{B}", r"\boxed{5 \sqrt{2}}", r"\boxed{(B) 5\sqrt{2}}"]
+    assert {reward.answer(completion(text, "A", choices=choices)) for text in texts} == {"B"}
 
 
-def test_unclosed_boxes_of_any_length_are_wrong(reward):
-    assert reward([completion(r"\boxed{" * 100_000 + "3", "3"), completion(r"\boxed{3" + "{}" * 500_000, "3")]) == [
-        0.0,
-        0.0,
-    ]
+# mathruler's own peculiarities, so that its verdicts are seen to be the ones that count.
+@pytest.mark.parametrize(
+    ("gold", "boxed", "value"),
+    [
+        (r"2\sqrt{2}", r"2 \sqrt{2}", 1.0),
+        ("x=5", "y=5", 1.0),
+        ("1,-2", "-2,1", 0.0),
+        (r"\frac{2}{4}", r"\frac{1}{2}", 0.0),
+        ("None", "None", 1.0),
+        ("1.5", "9**9**9", None),
+    ],
+)
+def test_the_rule_of_the_paper_can_be_chosen(mathruler_reward, gold, boxed, value):
+    assert grade(mathruler_reward, gold, boxed) == value
+
+
+def test_the_rule_of_the_paper_takes_no_missing_box_for_the_word_none(mathruler_reward):
+    assert mathruler_reward([completion("no box", "None"), completion(r"\boxed{None", "None")]) == [0.0, 0.0]
+
+
+def test_choices_and_precision_hold_under_the_rule_of_the_paper(mathruler_reward):
+    assert grade(mathruler_reward, "B", r"5 \sqrt{2}", choices=["42", r"5\sqrt{2}"]) == 1.0
+    assert grade(mathruler_reward, "3.46", "3.464", precision=2) == 1.0
 
 
 def test_it_stays_a_recipe_after_use(reward):
-    grade(reward, r"2\sqrt{2}", r"\sqrt{8}")
+    grade(reward, "x < 2", "2 > x")
     assert dataclasses.asdict(reward)["timeout"] == 2.0
     assert reward == MathAnswer(timeout=2.0)
     for twin in (copy.deepcopy(reward), pickle.loads(pickle.dumps(reward))):
         assert twin == reward
-        assert grade(twin, r"2\sqrt{2}", r"\sqrt{8}") == 1.0
+        assert grade(twin, "x < 2", "2 > x") == 1.0
         twin.close()
 
 
@@ -205,46 +204,9 @@ def test_impossible_settings_are_refused_at_construction():
         MathAnswer(timeout=-1)
 
 
-def rows(path: str) -> list[dict]:
-    folder = os.environ.get("MAPO_BENCHMARK_DATA")
-    if not folder:
-        pytest.skip("MAPO_BENCHMARK_DATA is not set")
-    return [json.loads(line) for line in (Path(folder) / path).read_text().splitlines()]
-
-
-def golds(name: str) -> list[str]:
-    if name == "gsm8k":
-        return [row["answer"].split("####")[1].strip() for row in rows("gsm8k/test.jsonl")]
-    if name == "geometry3k":
-        return [row["choices"]["ABCD".index(row["answer"])] for row in rows("geometry3k/test_text.jsonl")]
-    return [row["answer"] for row in rows(f"{name}/{'test' if name == 'math500' else 'train_derived'}.jsonl")]
-
-
-@pytest.mark.benchmark_rows
-@pytest.mark.parametrize("name", ["gsm8k", "geometry3k", "math500", "math12k"])
-def test_real_golds_equal_themselves_and_no_other_rows(reward, name):
-    answers = golds(name)
-    same = reward([completion(f"\\boxed{{{answer}}}", answer) for answer in answers])
-    assert [answer for answer, value in zip(answers, same, strict=True) if value != 1.0] == []
-    pairs = list(zip(answers, answers[7:] + answers[:7], strict=True))
-    other = reward([completion(f"\\boxed{{{answer}}}", gold) for gold, answer in pairs])
-    right = {pair for pair, value in zip(pairs, other, strict=True) if value != 0.0 and pair[0] != pair[1]}
-    # Rows whose answers are the same number in other words, such as "x=5" and "5".
-    assert right <= {pair for pair in pairs if pair[0].removeprefix("x=") == pair[1].removeprefix("x=")}
-
-
-@pytest.mark.benchmark_rows
-def test_real_choices_are_graded_by_letter_and_by_text(reward):
-    table = rows("geometry3k/test_text.jsonl")
-    cells = [(row, letter, text) for row in table for letter, text in zip("ABCD", row["choices"], strict=True)]
-
-    def batch(answers: list[str]) -> list[Completion]:
-        return [
-            completion(f"\\boxed{{{answer}}}", row["answer"], choices=row["choices"])
-            for answer, (row, _, _) in zip(answers, cells, strict=True)
-        ]
-
-    by_letter = reward(batch([letter for _, letter, _ in cells]))
-    assert by_letter == [float(letter == row["answer"]) for row, letter, _ in cells]
-    by_text = reward(batch([text for _, _, text in cells]))  # some rows hold one text twice
-    assert by_text == [float(text == row["choices"]["ABCD".index(row["answer"])]) for row, _, text in cells]
+def test_a_rule_that_is_unknown_or_not_installed_is_refused_at_construction(monkeypatch):
+    with pytest.raises(ValueError, match="rule must be one of math_verify, mathruler, got 'sympy'"):
+        MathAnswer(rule="sympy")
+    monkeypatch.setattr("mapo.rewards.verifier.find_spec", lambda name: None if name == "mathruler" else object())
+    with pytest.raises(ValueError, match=r"package\(s\) mathruler: run `pip install 'mapo\[mathruler\]'`"):
+        MathAnswer(rule="mathruler")

@@ -20,6 +20,16 @@ from mapo.rewards.quantity import parse_number, split_unit
         ("18 dollars", "18", "dollar"),
         ("5cm", "5", "centimeter"),
         (r"\frac{\pi}{2} \text{ m}", r"\frac{\pi}{2}", "meter"),
+        ("120m", "120", "meter"),
+        ("8米", "8", "meter"),
+        ("16π平方米", r"16\pi", "meter^2"),
+        ("5 см", "5", "centimeter"),
+        (r"10 \mathrm{~m} / \mathrm{s}^{2}", "10", "meter/second^2"),
+        ("60 miles per hour", "60", "mile/hour"),
+        (r"25^\circ \text{C}", "25", "degree C"),
+        ("217 ^\\circ T", "217", "degree"),
+        ("24 units", "24", ""),
+        ("4210_{5}", "4210", "base 5"),
     ],
 )
 def test_a_unit_is_split_off_under_one_name(text, value, unit):
@@ -27,7 +37,7 @@ def test_a_unit_is_split_off_under_one_name(text, value, unit):
 
 
 @pytest.mark.parametrize(
-    "text", ["42", "5 x", "5m", r"2 \pi", r"4 \sqrt { 2 }", r"\text{odd}", "3 or 5", r"\text{(C)}", "k"]
+    "text", ["42", "5 x", "5k", r"2 \pi", r"4 \sqrt { 2 }", r"\text{odd}", "3 or 5", r"\text{(C)}", "k"]
 )
 def test_what_may_be_mathematics_is_no_unit(text):
     assert split_unit(clean(text)) == (clean(text), "")
@@ -45,6 +55,9 @@ def test_what_may_be_mathematics_is_no_unit(text):
         (r"\frac{ 14 } { 3 }", Fraction(14, 3)),
         (r"-\frac43", Fraction(-4, 3)),
         ("3 / 4", Fraction(3, 4)),
+        (r"1 \frac{1}{2}", Fraction(3, 2)),
+        ("-2 1/4", Fraction(-9, 4)),
+        ("1 000 000", 1_000_000),
     ],
 )
 def test_numbers_are_read_exactly(text, number):
@@ -62,7 +75,7 @@ def test_numbers_are_read_exactly(text, number):
         "1 2",
         "1e5",
         "1/0",
-        r"1\frac{1}{2}",
+        r"x\frac{1}{2}",
         r"\frac{1}{0}",
         "²",
         "9**9",

@@ -27,9 +27,15 @@ def choice_letter(text: str) -> str | None:
     return match.group(1).upper() if match else None
 
 
+def letter_before_text(text: str) -> str | None:
+    """Return the capital letter in front of a text, as in ``(B) 42``; None where there is none."""
+    match = _LETTER_AND_TEXT.fullmatch(_plain(text))
+    return match.group(1).upper() if match else None
+
+
 def starts_with_letter(text: str) -> bool:
     """Tell whether an answer is a letter followed by a text, as in ``(B) 42``."""
-    return _LETTER_AND_TEXT.fullmatch(_plain(text)) is not None
+    return letter_before_text(text) is not None
 
 
 def choice_index(text: str, choices: Sequence[str]) -> int | None:
@@ -56,6 +62,39 @@ def choice_index(text: str, choices: Sequence[str]) -> int | None:
     if index >= len(choices) or (rest is not None and key(rest) != keys[index]):
         return None
     return index
+
+
+def named_choice(text: str, choices: Sequence[str], graded_by: str | None = None) -> int | None:
+    """Return the index of the choice that an answer names in the way its benchmark asks for.
+
+    Args:
+        text: A gold answer or a model's.
+        choices: The texts in order; the first one is A.
+        graded_by: "letter", and a text alone names nothing; "text", and a letter alone names nothing; "either", the
+            same as None.
+
+    Raises:
+        ValueError: When ``graded_by`` is none of these.
+
+    Example:
+        >>> [named_choice(text, ["42", "52"], "letter") for text in ("B", "(B) 52", "52", "(A) 52")]
+        [1, 1, None, 0]
+        >>> [named_choice(text, ["42", "52"], "text") for text in ("B", "(B) 52", "52", "(A) 52")]
+        [None, 1, 1, None]
+    """
+    if graded_by in (None, "either"):
+        return choice_index(text, choices)
+    if graded_by == "letter":
+        letter = choice_letter(text) or letter_before_text(text)
+        index = ord(letter) - ord("A") if letter else len(choices)
+        return index if index < len(choices) else None
+    if graded_by != "text":
+        raise ValueError(
+            f"graded_by must be 'letter', 'text' or 'either', got {graded_by!r}: correct the rows' metadata"
+        )
+    index_of = {key(choice): index for index, choice in reversed(list(enumerate(choices)))}
+    is_letter_alone = choice_letter(text) is not None and key(text) not in index_of
+    return None if is_letter_alone else choice_index(text, choices)
 
 
 def _plain(text: str) -> str:

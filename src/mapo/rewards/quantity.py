@@ -3,35 +3,38 @@ r"""Numbers and their units, as far as they can be read without a computer algeb
 import re
 from fractions import Fraction
 
-_DIGITS = r"\d{1,40}"  # longer ones are no answer, and Python is slow to read them
-_NUMBER = re.compile(rf"(?P<sign>[+-]?)(?P<size>{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3}){1,9}(?:\.\d{1,20})?")
-_FRACTION = re.compile(
-    rf"(?P<sign>[+-]?)(?:\\frac\{{(?P<a>{_DIGITS})\}}\{{(?P<b>{_DIGITS})\}}|\\frac(?P<c>\d)(?P<d>\d)"
-    rf"|(?P<e>{_DIGITS})/(?P<f>{_DIGITS}))"
-)
+from mapo.rewards.units import unit_name
 
-_POWER = r"(?: ?\^ ?\{? ?(?P<power>\d) ?\}?)?"
-_WRAPPED_UNIT = re.compile(
-    r" ?\\(?:text(?:bf|it|rm|sf)?|math(?:bf|it|rm|sf)|mbox|operatorname) ?\{ ?(?P<unit>[^{}]*)\}" + _POWER + "$"
+_DIGITS = r"[0-9]{1,40}"  # longer ones are no answer, and Python is slow to read them
+_NUMBER = re.compile(rf"[+-]?(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})")
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:(?:,[0-9]{3}){1,9}|(?: [0-9]{3}){1,9})(?:\.[0-9]{1,20})?")
+_FRACTION = re.compile(
+    rf"(?P<sign>[+-]?)(?P<whole>{_DIGITS}(?: (?=[0-9]))?)??(?:\\frac\{{(?P<a>{_DIGITS})\}}\{{(?P<b>{_DIGITS})\}}"
+    rf"|\\frac(?P<c>[0-9])(?P<d>[0-9])|(?P<e>{_DIGITS})/(?P<f>{_DIGITS}))"
 )
+_MIXED_WITH_SLASH = re.compile(r"[+-]?[0-9]{1,40} [0-9]{1,40}/")
+
+_POWER = r"\^ ?(?:\{ ?[0-9] ?\}|[0-9])"
+_WRAPPED = r"\\(?:text(?:bf|it|rm|sf|normal)?|math(?:bf|it|rm|sf)|mbox|operatorname) ?\{[^{}]*\}"
+_WRAPPED_UNIT = re.compile(rf" ?({_WRAPPED}(?: |/|\\cdot(?![a-zA-Z])|{_WRAPPED}|{_POWER})*)$")
+_TEMPERATURE = re.compile(r" ?° ?(?:([A-Z])|\\(?:text|mathrm) ?\{ ?([A-Z]) ?\})$")  # or a bearing, as in 217° T
+_BASE = re.compile(r"^([0-9A-F]+) ?_ ?\{? ?([0-9]{1,2}) ?\}?$")  # of a numeral, as in 4210_5
 _BARE_UNIT = re.compile(
-    r"(?<=[\d})])(?: ?(?P<sign>[°%])| (?P<unit>[A-Za-z]{3,}(?: [A-Za-z]{2,})*)"
-    r"| ?(?P<short>cm|mm|km|kg|mg|ml|ft|yd|lb|oz|hr|mph))" + _POWER + "$"
+    r"(?: ?[°%¢]"
+    r"| ?[\u0400-\u04ff\u2103\u2109\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]+"
+    r"|(?<=[0-9}).]) [A-Za-z]{3,}\.?(?:[ /][A-Za-z]+\.?)*"
+    r"|(?<=[0-9}).]) ?(?:cm|mm|dm|km|kg|mg|ml|mL|ft|yd|lb|oz|hr|mph|m)(?:/(?:hr?|s|min|sec|m|L|ml|gal))?)"
+    rf"(?: ?{_POWER})?$"
 )
-_NAMES = {
-    "°": "degree", "deg": "degree", "%": "percent",
-    "mm": "millimeter", "cm": "centimeter", "m": "meter", "km": "kilometer", "g": "gram", "kg": "kilogram",
-    "in": "inch", "inche": "inch", "ft": "foot", "feet": "foot", "yd": "yard", "mi": "mile",
-    "s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "hour",
-}  # fmt: skip
+_WRAPPING = re.compile(r"\\[a-z]+ ?\{([^{}]*)\}")
 
 
 def split_unit(text: str) -> tuple[str, str]:
     r"""Split a cleaned answer into its value and its unit.
 
-    A unit is what stands behind a value in ``\text{…}`` or ``\mathrm{…}``, a degree or percent sign, or a plain word of
-    at least three letters (shorter ones may be variables, unless they are well-known units).
+    A unit is what stands behind a value in ``\text{…}`` or ``\mathrm{…}``, a degree or percent sign, a word in
+    Cyrillic, Chinese, Japanese or Korean letters, or a plain word of at least three letters (shorter ones may be
+    variables, unless they are well-known units). The base of a numeral counts as one.
 
     Args:
         text: What ``mapo.rewards.answer_text.clean`` returns.
@@ -40,43 +43,39 @@ def split_unit(text: str) -> tuple[str, str]:
         The value, and the unit under one name for its common spellings; an empty unit where there is none.
 
     Example:
-        >>> split_unit(r"9.4 \mathrm{ cm}^{2}"), split_unit("16 square inches"), split_unit("5 x")
-        (('9.4', 'centimeter^2'), ('16', 'inch^2'), ('5 x', ''))
+        >>> split_unit(r"9.4 \mathrm{ cm}^{2}"), split_unit("16 square inches"), split_unit("5 x"), split_unit("8米")
+        (('9.4', 'centimeter^2'), ('16', 'inch^2'), ('5 x', ''), ('8', 'meter'))
     """
-    match = _WRAPPED_UNIT.search(text) or _BARE_UNIT.search(text)
-    if match is None or not re.search(r"\d|\\pi", value := text[: match.start()].rstrip(" ^")):
+    if match := _BASE.search(text):
+        return match[1], f"base {match[2]}"
+    if match := _TEMPERATURE.search(text):
+        unit = "°" + (match[1] or match[2])
+        unit = unit if unit in ("°C", "°F") else "°"
+    elif match := _WRAPPED_UNIT.search(text) or _BARE_UNIT.search(text):
+        unit = _WRAPPING.sub(r"\1", match.group())
+    if match is None or not re.search(r"[0-9]|\\pi", value := text[: match.start()].rstrip(" ^")):
         return text, ""
-    groups = match.groupdict()
-    unit = groups["unit"] or groups.get("short") or groups.get("sign") or ""
-    return value, _unit_name(unit, groups["power"])
-
-
-def _unit_name(unit: str, power: str | None) -> str:
-    unit = unit.strip(" .").casefold()
-    for prefix, exponent in (("square ", "2"), ("sq ", "2"), ("cubic ", "3")):
-        if unit.startswith(prefix):
-            unit, power = unit.removeprefix(prefix), exponent
-    unit = unit.removesuffix("s") if len(unit) > 2 else unit
-    return _NAMES.get(unit, unit) + (f"^{power}" if power else "")
+    return value, unit_name(unit)
 
 
 def parse_number(text: str) -> Fraction | None:
-    r"""Read an integer, a decimal, one with thousands separators, or a simple fraction, exactly.
-
-    Returns:
-        None for anything else, mixed numbers included: computer algebra decides what they mean.
+    r"""Read an integer, a decimal, one with thousands separators, a simple fraction or a mixed number, exactly.
 
     Example:
-        >>> [str(parse_number(text)) for text in ("1,000", "-.5", r"-\frac{1}{2}", "3/4", "2 x", "1/0")]
-        ['1000', '-1/2', '-1/2', '3/4', 'None', 'None']
+        >>> [str(parse_number(text)) for text in ("1,000", "-.5", r"-\frac{1}{2}", r"1 \frac{1}{2}", "2 x", "1/0")]
+        ['1000', '-1/2', '-1/2', '3/2', 'None', 'None']
     """
-    text = re.sub(r"(?<!\d) | (?!\d)", "", text)
     if _THOUSANDS.fullmatch(text):
-        text = text.replace(",", "")
-    if match := _NUMBER.fullmatch(text):
-        return Fraction(match.group())
+        text = text.replace(",", "").replace(" ", "")
+    if not _MIXED_WITH_SLASH.match(text):
+        text = re.sub(r"(?<![0-9]) | (?![0-9])", "", text)
+    if _NUMBER.fullmatch(text):
+        return Fraction(text)
     if not (match := _FRACTION.fullmatch(text)):
         return None
-    sign, *parts = match.groups()
+    sign, whole, *parts = match.groups()
     numerator, denominator = (int(part) for part in parts if part is not None)
-    return None if denominator == 0 else Fraction(-numerator if sign == "-" else numerator, denominator)
+    if denominator == 0:
+        return None
+    size = int(whole or 0) + Fraction(numerator, denominator)
+    return -size if sign == "-" else size

@@ -77,8 +77,8 @@ class Verifier:
         """
         words = ["length"] * len(pairs)
         pending = deque(
-            Pair(index, gold, answer)
-            for index, (gold, answer) in enumerate(pairs)
+            Pair(place, gold, answer)
+            for place, (gold, answer) in enumerate(pairs)
             if len(gold) + len(answer) <= _MAX_PAIR_CHARACTERS
         )
         with self._lock:
@@ -100,7 +100,7 @@ class Verifier:
                 answered, returned = worker.exchange()
                 pending.extendleft(reversed(returned))
                 for pair, word in answered:
-                    words[pair.index] = word
+                    words[pair.place] = word
 
     def _verdict(self, word: str, pair: tuple[str, str]) -> bool | None:
         if word in ("right", "wrong"):

@@ -23,7 +23,7 @@ _REASONS = {-signal.SIGALRM: "timeout", OUT_OF_MEMORY: "memory"}  # by exit stat
 class Pair(NamedTuple):
     """A gold answer and an answer, with their place in the batch."""
 
-    index: int
+    place: int
     gold: str
     answer: str
     retried: bool = False

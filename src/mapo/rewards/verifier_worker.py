@@ -6,6 +6,7 @@ its input. Where memory runs out it ends with ``OUT_OF_MEMORY``: what the librar
 """
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -36,6 +37,8 @@ def main(rule: str, seconds: float, memory_mb: int) -> None:
     judge = {"math_verify": math_verify_verdict, "mathruler": mathruler_verdict}[rule]
     judge("x", "0.5")  # the first pair imports the library and builds its grammars; errors here reach the terminal
     _silence()
+    gc.freeze()  # what has been imported stays; and algebra makes many short-lived objects
+    gc.set_threshold(50_000, 20, 20)
     _send(verdicts, "ready")
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     for line in sys.stdin:
