@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from arithmetic import EvenLength, Sums, make_module
+from arithmetic import SHORT, EvenLength, Sums, make_module
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
@@ -24,8 +24,9 @@ from typing_extensions import override
 from mapo.data.grid_rectangles import GridRectangles
 from mapo.data.loader import PhaseLoader
 from mapo.data.plane_figures import PlaneFigures
-from mapo.modules.evaluation import Evaluation
+from mapo.modules.evaluation import Draws, Evaluation
 from mapo.policies.policy import Policy
+from mapo.rewards.base import Reward
 from mapo.rewards.math_answer import MathAnswer
 from mapo.rewards.think_format import ThinkFormat
 from mapo.types import Prompt, Sampling
@@ -97,6 +98,49 @@ class Mixed(GridRectangles):
         return [row._replace(sample_id=p.sample_id) for row, p in zip(rows, drawn, strict=True)]
 
 
+@dataclass(frozen=True)
+class Reading(EvenLength):
+    """Answers are the first token modulo 6."""
+
+    @override
+    def answer(self, completion):
+        return str(int(completion.token_ids[0]) % 6) if len(completion.token_ids) else None
+
+
+@dataclass(frozen=True)
+class Early(Reward):
+    """Credit for a small first token; a third of them cannot be scored."""
+
+    weight: float = 0.5
+
+    @override
+    def __call__(self, completions):
+        first = [int(completion.token_ids[0]) for completion in completions]
+        return [None if token % 3 == 0 else 1 / (1 + token % 7) for token in first]
+
+
+class Kinds(Sums):
+    """Sums with a category whose values only one of two ranks sees, and a figure of their own."""
+
+    @override
+    def eval_prompts(self):
+        sets = {"near": self._rows(100, 9), "far": self._rows(1000, 4), "lonely": self._rows(2000, 1)}
+        parity = [{"categories": {"place": ["even", "any"] if i % 2 == 0 else "odd"}} for i in range(9)]
+        sets = {
+            name: [p._replace(metadata=m) for p, m in zip(rows, parity, strict=False)] for name, rows in sets.items()
+        }
+        return sets | {"far": [*sets["far"], self.prompt("bad", "1+1=", "")]}
+
+    @property
+    @override
+    def out_of_domain_names(self):
+        return ["far", "lonely"]
+
+    @override
+    def figures(self, name, accuracies):
+        return {"weighted": sum(value / (1 + i) for i, (_, value) in enumerate(sorted(accuracies.items())))}
+
+
 def rank_rows(data, phase: int, rank: int) -> tuple[str, ...]:
     """Sample ids that a rank of two meets in a phase of the first epoch."""
     rows = data.train_prompts()
@@ -138,6 +182,22 @@ def stopped(folder, path, **settings):
     return fit(folder, module, Sums(), callbacks=[Told(), OnExceptionCheckpoint(folder, "stopped")])
 
 
+def figures(folder, path, **settings):
+    """A validation alone: an odd set, one with a category that a rank never sees, one with a single row, a bad one."""
+    draws = {"lonely": Draws(num_samples=2, greedy=False)}
+    module = make_module(
+        path,
+        rewards=[Reading(), Early()],
+        evaluation=Evaluation(num_samples=3, sampling=SHORT, sets=draws),
+        **common(settings),
+    )
+    trainer = make_trainer(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.validate(module, datamodule=Kinds(eval_batch_size=4, on_bad_row="skip"), verbose=False)
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
 def common(settings):
     return {"optimizer": SGD, "lr_scheduler": DECAY, "micro_batch_size": 3} | settings
 
@@ -155,25 +215,31 @@ def vision_module(**settings):
     )
 
 
-def fit(folder, module, data, *, ckpt_path=None, max_steps=-1, callbacks=()):
-    record = Record()
+def make_trainer(folder, **settings):
     several = {"devices": 2, "strategy": DDPStrategy(timeout=timedelta(seconds=60))}
-    monitor = f"val/{'near' if isinstance(data, Sums) else 'grid_rectangles'}/accuracy"
-    best = ModelCheckpoint(folder / "kept", monitor=monitor, mode="max", save_last=True)
-    trainer = Trainer(
+    return Trainer(
         accelerator="cpu",
         **(several if torch.distributed.is_torchelastic_launched() else {"devices": 1}),
-        max_epochs=2,
-        max_steps=max_steps,
-        val_check_interval=2,
-        check_val_every_n_epoch=None,
-        logger=False,
-        callbacks=[record, best, *callbacks],
-        enable_checkpointing=True,
+        **{"logger": False, "enable_checkpointing": False} | settings,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         default_root_dir=folder,
+    )
+
+
+def fit(folder, module, data, *, ckpt_path=None, max_steps=-1, callbacks=()):
+    record = Record()
+    monitor = f"val/{'near' if isinstance(data, Sums) else 'grid_rectangles'}/accuracy"
+    best = ModelCheckpoint(folder / "kept", monitor=monitor, mode="max", save_last=True)
+    trainer = make_trainer(
+        folder,
+        max_epochs=2,
+        max_steps=max_steps,
+        val_check_interval=2,
+        check_val_every_n_epoch=None,
+        callbacks=[record, best, *callbacks],
+        enable_checkpointing=True,
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -37,9 +37,12 @@ def both(tmp_path_factory, tiny_lm_path):
 
     alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
     runs = {name: with_path(function, **settings) for name, (function, settings) in RUNS.items()}
-    single = ranks.run(alone, runs | {"whole": with_path("resumed")})
+    figures = with_path("figures")
+    single = ranks.run(alone, runs | {"whole": with_path("resumed"), "figures": figures})
     on_two = with_path("resumed", ckpt_path=single["half"]["last"])
-    per_rank = launch(together, runs | {"continued on two": on_two, "stopped": with_path("stopped")})
+    per_rank = launch(
+        together, runs | {"continued on two": on_two, "stopped": with_path("stopped"), "figures": figures}
+    )
     on_one = with_path("resumed", ckpt_path=per_rank[0]["half"]["last"])
     after_stop = with_path("resumed", ckpt_path=str(together / "stopped" / "stopped.ckpt"))
     single |= ranks.run(alone, {"continued on one": on_one, "continued after a stop": after_stop})
@@ -117,6 +120,36 @@ def test_ranks_leave_together_when_one_is_told_to_end(both):
     resumed = single["continued after a stop"]
     assert resumed["groups"] == {place: group for place, group in single["whole"]["groups"].items() if place[0] >= 1}
     torch.testing.assert_close(resumed["weights"], single["whole"]["weights"], **WEIGHTS)
+
+
+def test_figures_are_those_of_one_process_to_the_last_bit(both):
+    single, (first, second) = both[0]["figures"], [rank["figures"] for rank in both[1]]
+    assert first == single
+    assert second == single
+
+
+def test_the_figures_that_are_compared_are_worth_it(both):
+    """Odd sets, categories that one rank never sees, a set without rows on a rank, a bad row, votes, own figures."""
+    found = both[0]["figures"]
+    expected = {
+        "val/near/num_samples_evaluated": 9,
+        "val/near/num_samples/place/odd": 4,
+        "val/near/num_samples/place/any": 5,
+        "val/far/num_samples_evaluated": 5,
+        "val/far/num_bad_rows_greedy": 1,
+        "val/lonely/num_samples_evaluated": 1,
+    }
+    assert {name: found[name] for name in expected} == expected
+    assert {
+        "val/near/maj@3",
+        "val/near/pass@2",
+        "val/lonely/maj@2",
+        "val/near/weighted_greedy",
+        "val/A",
+    } <= found.keys()
+    assert "val/A_greedy" not in found
+    for name in ("accuracy", "accuracy_low", "maj@3", "early", "failed_verdict_share", "accuracy/place/odd"):
+        assert 0 < found[f"val/near/{name}"] < 1, name
 
 
 def test_nobody_is_told_to_mend_what_is_right(both):
