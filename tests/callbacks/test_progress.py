@@ -6,6 +6,7 @@ import pytest
 from mapo.callbacks.plain_bar import PlainBar
 from mapo.callbacks.progress import PhaseProgressBar, num_rows
 from mapo.data.loader import EvaluationLoader
+from mapo.modules.interruptible import Interruptible
 
 FIGURES = "reward 0.250, accuracy 50.0 %, length 4 tokens, 1.23k tokens/s"
 
@@ -20,7 +21,7 @@ def terminal(monkeypatch, capsys):
 
 def lines(output: str) -> list[str]:
     """Replace the figures that depend on the clock."""
-    return re.sub(r"\d\d:\d\d", "mm:ss", output).splitlines()
+    return re.sub(r"[\d,.]+ (rows/s|s per row)", "pace", re.sub(r"\d\d:\d\d", "mm:ss", output)).splitlines()
 
 
 def test_one_count_runs_through_all_epochs(module, make_trainer, phases, capsys):
@@ -48,7 +49,7 @@ def test_validation_names_its_set_and_counts_rows(module, make_trainer, rows, ca
         module(("grid", "bars-ood")), [rows, rows], verbose=False
     )
     assert lines(capsys.readouterr().out) == [
-        f"Validation {name}: {done}/5 rows, mm:ss elapsed, mm:ss left"
+        f"Validation {name}: {done}/5 rows, mm:ss elapsed, mm:ss left, pace"
         for name in ("grid", "bars-ood")
         for done in (2, 4, 5)
     ]
@@ -59,6 +60,39 @@ def test_test_and_predict_count_rows(module, make_trainer, rows, capsys, stage, 
     trainer = make_trainer(PhaseProgressBar(seconds_per_line=0), limit_test_batches=2, limit_predict_batches=2)
     getattr(trainer, stage)(module(), rows)
     assert f"{title} grid: 4/4 rows" in capsys.readouterr().out
+
+
+class Resumed(Interruptible):
+    """Has three of the five rows of its second set already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last_resumed = 0
+
+    def begin_evaluation(self) -> None:
+        pass
+
+    def rows_answered(self, set_name: str) -> int:
+        return 3 if set_name == "set_1" else 0
+
+    def validation_step(self, prompts, batch_idx, dataloader_idx=0) -> None:
+        self.last_resumed = max(0, min(len(prompts), 3 - 2 * batch_idx)) if dataloader_idx else 0
+
+
+def test_rows_of_an_interrupted_run_are_done_from_the_start(make_trainer, rows, capsys):
+    make_trainer(PhaseProgressBar(seconds_per_line=0)).validate(Resumed(), [rows, rows], verbose=False)
+    written = [line.partition(" rows")[0] for line in lines(capsys.readouterr().out)]
+    # Batches of 2, 2 and 1 rows: the first of the second set and half of its next one are there.
+    assert written == [f"Validation set_0: {n}/5" for n in (2, 4, 5)] + [f"Validation set_1: {n}/5" for n in (4, 5)]
+
+
+def test_time_left_follows_from_the_rows_answered_since_the_start():
+    progress = PhaseProgressBar(seconds_per_line=0)
+    shown = progress._bar("Validation grid", "rows", 100, initial=60)
+    shown.start_t, shown._time = 0, lambda: 10
+    shown.n = 80
+    assert str(shown).endswith("80/100 rows, 00:10 elapsed, 00:10 left")  # 20 rows in 10 s, 20 to go
+    shown.close()
 
 
 def test_without_an_end_there_is_no_total(module, make_trainer, phases, capsys):

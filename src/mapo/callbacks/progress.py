@@ -1,5 +1,6 @@
 """One progress bar for the whole fit, counted in rollout phases."""
 
+import math
 import sys
 from collections.abc import Mapping, Sequence, Sized
 from typing import Any
@@ -12,6 +13,8 @@ from typing_extensions import override
 from mapo.callbacks.phases import phases_finished, phases_planned, step_name
 from mapo.callbacks.plain_bar import PlainBar
 from mapo.callbacks.set_metrics import FIGURES, percent, set_metrics
+from mapo.modules.interruptible import Interruptible
+from mapo.modules.startup import evaluation_names
 
 _BAR = "{desc} |{bar:10}| {n_fmt}/{total_fmt} {unit}, {elapsed} elapsed, {remaining} left{postfix}"
 _LINE = "{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed} elapsed, {remaining} left{postfix}"
@@ -20,6 +23,9 @@ _WITHOUT_TOTAL = "{desc}: {n_fmt} {unit}, {elapsed} elapsed{postfix}"
 
 class PhaseProgressBar(TQDMProgressBar):
     """Shows the phases done of all epochs, how good the latest was, and the time left; in evaluations, rows per set.
+
+    In evaluations, rows that an interrupted run had answered are done from the start, and pace and time left are those
+    of the others.
 
     In a terminal it is a bar. Elsewhere (a log file, a pipe, CI) it writes a plain line for the first phase, the last
     one, and in between at most one every ``seconds_per_line``; a quick evaluation writes none. Time left follows the
@@ -35,7 +41,7 @@ class PhaseProgressBar(TQDMProgressBar):
         if seconds_per_line < 0:
             raise ValueError(f"seconds_per_line must be >= 0, got {seconds_per_line}")
         self.seconds_per_line = seconds_per_line
-        self._title = ""
+        self._title, self._num_batches = "", math.inf
 
     # -- training ------------------------------------------------------------------------------------------------------
 
@@ -83,13 +89,13 @@ class PhaseProgressBar(TQDMProgressBar):
     ) -> None:
         if self.has_dataloader_changed(dataloader_idx):
             title = "Sanity check" if trainer.sanity_checking else "Validation"
-            self._open_set(title, trainer.val_dataloaders, self.total_val_batches_current_dataloader)
+            self._open_set(pl_module, title, trainer.val_dataloaders, self.total_val_batches_current_dataloader)
 
     @override
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        self._advance_set(pl_module, batch)
+        self._advance_set(pl_module, batch, batch_idx)
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -108,13 +114,14 @@ class PhaseProgressBar(TQDMProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if self.has_dataloader_changed(dataloader_idx):
-            self._open_set("Test", trainer.test_dataloaders, self.total_test_batches_current_dataloader)
+            total = self.total_test_batches_current_dataloader
+            self._open_set(pl_module, "Test", trainer.test_dataloaders, total)
 
     @override
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        self._advance_set(pl_module, batch)
+        self._advance_set(pl_module, batch, batch_idx)
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -129,38 +136,47 @@ class PhaseProgressBar(TQDMProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if self.has_dataloader_changed(dataloader_idx):
-            self._open_set("Prediction", trainer.predict_dataloaders, self.total_predict_batches_current_dataloader)
+            total = self.total_predict_batches_current_dataloader
+            self._open_set(pl_module, "Prediction", trainer.predict_dataloaders, total)
 
     @override
     def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        self._advance_set(pl_module, batch)
+        self._advance_set(pl_module, batch, batch_idx)
 
     @override
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close_set()
 
-    def _open_set(self, title: str, loaders: Any, num_batches: int | float) -> None:
+    def _open_set(self, pl_module: LightningModule, title: str, loaders: Any, num_batches: int | float) -> None:
         if self._val_progress_bar is not None:
             self._val_progress_bar.close()
         index = self._current_eval_dataloader_idx or 0
-        names = getattr(self.trainer.datamodule, "eval_names", ())  # type: ignore[attr-defined]
-        self._title = title
+        name = evaluation_names(self.trainer)[index]
+        # Rows of an interrupted run are done from the start: they must not make the others look fast.
+        answered = pl_module.rows_answered(name) if isinstance(pl_module, Interruptible) else 0
+        self._title, self._num_batches = title, num_batches
+        total = num_rows(loaders, index, num_batches)
         self.val_progress_bar = self._bar(
-            f"{title} {names[index]}" if index < len(names) else title,
+            f"{title} {name}",
             "rows",
-            num_rows(loaders, index, num_batches),
+            total,
+            initial=answered if total is None else min(answered, total),
             position=1 if self.trainer.state.fn == "fit" else 0,
         )
 
-    def _advance_set(self, pl_module: LightningModule, batch: Sequence[Any]) -> None:
+    def _advance_set(self, pl_module: LightningModule, batch: Sequence[Any], batch_idx: int) -> None:
         """Count the rows of the latest batch; every rank evaluates as many as this one, up to the last batch."""
         bar, records = self.val_progress_bar, getattr(pl_module, "last_evaluation", ())
         if records:
             bar.set_description_str(f"{self._title} {records[0].set_name}", refresh=False)
-        done = bar.n + self.trainer.world_size * len(batch)
-        _advance(bar, done if bar.total is None else min(done, bar.total))
+        done = bar.n + self.trainer.world_size * (len(batch) - getattr(pl_module, "last_resumed", 0))
+        if bar.total is not None:
+            done = bar.total if batch_idx + 1 >= self._num_batches else min(done, bar.total)
+        if not bar.disable and done > bar.initial:
+            bar.set_postfix_str(pace(done - bar.initial, bar.format_dict["elapsed"]), refresh=False)
+        _advance(bar, done)
 
     def _close_set(self) -> None:
         if self._val_progress_bar is not None:
@@ -229,6 +245,18 @@ def validation_figures(metrics: Mapping[str, Any]) -> str:
         " ".join([name, *(f"{title} {show(figures[key])}" for title, (key, show) in FIGURES.items() if key in figures)])
         for name, figures in set_metrics(metrics, "val").items()
     )
+
+
+def pace(rows: int, seconds: float) -> str:
+    """Return how fast rows are answered, in words.
+
+    Example:
+        >>> pace(36, 10.0), pace(3, 10.0)
+        ('3.6 rows/s', '3.3 s per row')
+    """
+    if rows < seconds:
+        return f"{seconds / rows:,.1f} s per row"
+    return f"{rows / max(seconds, 1e-3):,.1f} rows/s"
 
 
 def num_rows(loaders: Any, index: int, num_batches: int | float) -> int | None:
