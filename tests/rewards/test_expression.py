@@ -29,10 +29,17 @@ def test_the_value_of_an_expression_is_that_of_python(text, number):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-", "1/2x", "2 3", "xy", "sin x", r"\sin x", "5!", "(1", "1)", r"\frac{1}", r"\frac{1}{0}", "x^23", "1,2"]
-    + [r"\sqrt[3]{-8}", "9^{9^9}", "9**9**9", "10^{400}", "2 1" + r"\frac{1}{2}", "(" * 900 + "1" + ")" * 900, "x = 2"],
+    ["", "-", "1/2x", "2 3", "xy", "sin x", r"\sin x", "5!", "(1", "1)", r"\frac{1}", r"\frac{1}{0}", "x^23", "1,2"],
 )
-def test_what_could_be_read_in_two_ways_or_is_no_number_has_no_value(text):
+def test_what_could_be_read_in_two_ways_has_no_value(text):
+    assert expression_values(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [r"\sqrt[3]{-8}", "9^{9^9}", "9**9**9", "10^{400}", r"2 1\frac{1}{2}", "(" * 900 + "1" + ")" * 900, "x = 2"],
+)
+def test_what_is_no_finite_number_has_no_value(text):
     assert expression_values(text) is None
 
 

@@ -5,19 +5,20 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from mapo.rewards.verifier import Verifier
+from mapo.rewards.verifier import Verifier, default_num_workers
 
 HANG = ("3", "100000000!")
 
 
 @pytest.fixture
 def verifier():
-    verifier = Verifier(timeout=2.0)
+    verifier = Verifier(timeout=2.0, num_workers=1)
     yield verifier
     verifier.close()
 
@@ -68,6 +69,69 @@ def test_a_hang_is_a_failure_and_its_neighbours_are_judged(verifier):
     assert verifier.failures == {"timeout": 1}
 
 
+def test_pairs_sent_together_do_not_share_their_fate(verifier):
+    pairs = [(str(n), f"{n + 1}-1") for n in range(40)]
+    pairs[3:3] = [HANG]
+    pairs[20:20] = [HANG, ("x", "y" * 9000)]
+    expected: list[bool | None] = [True] * 43
+    expected[3] = expected[20] = expected[21] = None
+    assert verifier.verify(pairs) == expected
+    assert verifier.failures == {"timeout": 2, "length": 1}
+
+
+def test_lines_longer_than_a_pipe_holds_are_sent_in_pieces():
+    verifier = Verifier(num_workers=1)
+    long = "ä" * 8000  # 48 KB of JSON each; several of them are sent ahead
+    assert (
+        verifier.verify([(long, long + "1"), *[("1", "2-1")] * 3, (long, long + "2"), (long, "1"), ("2", "1+1")])[1:4]
+        == [True] * 3
+    )
+    verifier.close()
+
+
+@needs_proc
+def test_a_worker_that_is_killed_in_the_middle_of_a_batch_loses_nothing(verifier):
+    verifier = Verifier(timeout=5.0, num_workers=1)
+    verifier.verify([("1", "2-1")])
+    before = children(os.getpid())
+    pairs = [(str(n), f"{n + 1}-1") for n in range(300)]
+    killer = threading.Timer(0.1, lambda: [os.kill(pid, signal.SIGKILL) for pid in before])
+    killer.start()
+    assert verifier.verify(pairs) == [True] * 300
+    killer.join()
+    assert not children(os.getpid()) & before  # reaped
+    verifier.close()
+
+
+@needs_proc
+def test_an_interrupt_in_the_middle_of_a_batch_leaves_no_process(verifier):
+    before = children(os.getpid())
+    interrupt = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        verifier.verify([("1", "2-1"), *[HANG] * 50])
+    assert children(os.getpid()) == before  # neither a process nor a zombie
+    assert verifier.verify([("2", "1"), ("1", "2-1")]) == [False, True]
+
+
+@pytest.mark.parametrize("rule", ["math_verify", "mathruler"])
+def test_both_rules_run_under_the_same_deadline(rule):
+    pytest.importorskip(rule)
+    verifier = Verifier(timeout=1.0, num_workers=1, rule=rule)
+    assert verifier.verify([("1/2", "0.5"), ("1.5", "9**9**9"), ("x+1", "1+x")])[::2] == [True, True]
+    assert set(verifier.failures) <= {"timeout", "memory"}
+    verifier.close()
+
+
+def test_the_default_number_of_workers_is_shared_by_the_ranks_of_a_machine(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert default_num_workers() == 8
+    for ranks, workers in (("2", 6), ("8", 1), ("16", 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+        assert default_num_workers() == workers
+
+
 def test_a_pair_longer_than_a_pipe_holds_is_not_sent(verifier):
     assert verifier.verify([("3", "x" * 1_000_000), ("3", "6/2")]) == [None, True]
     assert verifier.failures == {"length": 1}
@@ -113,7 +177,7 @@ def test_a_dropped_verifier_ends_its_worker():
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
 def test_memory_is_bounded():
     before = children(os.getpid())
-    verifier = Verifier(memory_mb=300)
+    verifier = Verifier(memory_mb=300, num_workers=1)
     verifier.verify([("1/2", "0.5")])
     (worker,) = children(os.getpid()) - before
     assert resource.prlimit(worker, resource.RLIMIT_AS) == (300 << 20, 300 << 20)
@@ -125,10 +189,10 @@ def test_memory_is_bounded():
 def test_workers_end_with_their_parent(ending):
     script = (
         "from mapo.rewards.verifier import Verifier\n"
-        "verifier = Verifier(timeout=1.0)\n"
-        "verifier.verify([('1', '2-1')])\n"
+        "verifier = Verifier(timeout=1.0, num_workers=2)\n"
+        "verifier.verify([('1', '2-1')] * 2)\n"
         "print('up', flush=True)\n"
-        "while True: verifier.verify([('3', '100000000!')])\n"
+        "verifier.verify([('1', '2-1'), *[('3', '100000000!')] * 1000])\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert parent.stdout is not None
@@ -186,7 +250,9 @@ def test_a_worker_that_cannot_start_is_an_error_not_a_verdict(verifier, monkeypa
 
 
 def test_the_worker_imports_neither_torch_nor_this_package():
-    script = "import mapo.rewards.verifier_worker as w, sys; w.math_verify_verdict('1', '1'); print('torch' in sys.modules)"
+    script = (
+        "import mapo.rewards.verifier_worker as w, sys; w.math_verify_verdict('1', '1'); print('torch' in sys.modules)"
+    )
     assert subprocess.check_output([sys.executable, "-c", script]).strip() == b"False"
 
 
