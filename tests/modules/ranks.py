@@ -1,4 +1,4 @@
-"""The runs of test_distributed.py: `torchrun ranks.py JOB` makes them as one of several ranks, the test itself alone.
+"""The runs of tests on several ranks: `torchrun ranks.py JOB` makes them as one of these, the test itself alone.
 
 JOB is a JSON file: the folder of the results, and per run the name of a function below with its arguments.
 """
@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 from typing_extensions import override
 
+from mapo.callbacks.completions import CompletionsTable
 from mapo.data.grid_rectangles import GridRectangles
 from mapo.data.loader import PhaseLoader
 from mapo.data.plane_figures import PlaneFigures
@@ -196,6 +197,35 @@ def figures(folder, path, **settings):
         warnings.simplefilter("ignore")
         trainer.validate(module, datamodule=Kinds(eval_batch_size=4, on_bad_row="skip"), verbose=False)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+class Stop(Callback):
+    """Ends this rank after some validated batches."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    @override
+    def on_validation_batch_end(self, trainer, *_) -> None:
+        self.batches -= 1
+        if self.batches == 0:
+            raise SystemExit
+
+
+def validated(folder, path, *, batches=-1, in_folder=None):
+    """Validate, or only some batches; ``in_folder`` is that of an earlier run."""
+    module = make_module(path)
+    asked, generate = [], module.generate
+
+    def spied(prompts, *args, split, **kwargs):
+        asked.extend((split, prompt.sample_id) for prompt in prompts)
+        return generate(prompts, *args, split=split, **kwargs)
+
+    module.generate = spied
+    trainer = make_trainer(in_folder or folder, callbacks=[Stop(batches), CompletionsTable()])
+    with contextlib.suppress(SystemExit):
+        trainer.validate(module, datamodule=Sums(eval_batch_size=2), verbose=False)
+    return {"asked": asked, "figures": {name: float(value) for name, value in trainer.callback_metrics.items()}}
 
 
 def common(settings):
