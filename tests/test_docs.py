@@ -1,10 +1,12 @@
 """What the documents say holds: their tables are computed, their components run, their metrics are those logged."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from documents import ROOT, blocks, run_command, write_files
 
 from mapo.advantages.mixed import mixed_advantages
@@ -14,6 +16,7 @@ from mapo.functional.certainty import certainty, success_rate
 
 DOCS = ROOT / "docs"
 LIGHTNINGS_OWN = {"epoch", "hp_metric"}
+FIT = ["python", "-m", "mapo", "fit", "--config", "configs/mapo_tiny.yaml"]
 
 
 def table_rows(page: str, *, section: str | None = None) -> list[list[str]]:
@@ -94,26 +97,63 @@ def logged(folder: Path) -> set[str]:
 
 
 def generic(name: str) -> str:
-    name = re.sub(r"^val/[^/]+/", "val/<set>/", name)
-    name = re.sub(r"^train/reward/.+", "train/reward/<component>", name)
-    return re.sub(r"pass@\d+", "pass@<k>", name).removesuffix("_greedy")
+    name = re.sub(r"^val/[^/]+/", "val/<set>/", name).replace("_greedy", "")
+    for own, called in (
+        (r"^train/reward/.+", "train/reward/<component>"),
+        (r"/think_format$", "/<component>"),
+        (r"/solved$", "/<figure>"),
+        (r"/accuracy/[^/]+/.+", "/accuracy/<category>/<value>"),
+        (r"/pass@\d+$", "/pass@<k>"),
+        (r"/maj@\d+$", "/maj@<n>"),
+    ):
+        name = re.sub(own, called, name)
+    return name
 
 
 def documented(*sections: str) -> set[str]:
     return {row[0].strip("`") for section in sections for row in table_rows("metrics.md", section=section)}
 
 
+# A benchmark that has every kind of figure: categories, a bad row, one of its own.
+EVERYTHING = """
+model:
+  rewards: [{class_path: own_benchmark.Boxed, init_args: {weight: 0.9}}, {class_path: ThinkFormat}]
+  kl_coef: 0.01
+  log_entropy: true
+  updates_per_phase: 2
+  evaluation: {num_samples: 2}
+data: {class_path: own_benchmark.Rectangles, init_args: {on_bad_row: skip}}
+"""
+
+
 @pytest.mark.slow
 def test_metrics_page_names_exactly_what_a_run_logs(in_folder: Path) -> None:
-    options = (
-        "--model.kl_coef=0.01 --model.log_entropy=true --model.updates_per_phase=2 --model.evaluation.num_samples=2"
-    )
-    run_command(f"python -m mapo fit --config configs/mapo_tiny.yaml {options}".split())
+    (in_folder / "everything.yaml").write_text(EVERYTHING, encoding="utf-8")
+    run_command([*FIT, "--config", "everything.yaml"])
     folder = in_folder / "runs" / "mapo_tiny" / "version_0"
     assert documented("Training, once per phase", "Evaluation, once per validation and set") == logged(folder)
     files = [row[0].strip("`") for row in table_rows("metrics.md", section="The folder of a run")]
     assert all(list(folder.glob(file.rstrip("/"))) for file in files), files
     assert len(files) == len(list(folder.iterdir())) - 1  # one events file before training, one in it
+    assert keys("results.json") == set(json.loads((folder / "results.json").read_text(encoding="utf-8")))
+    with (folder / "evaluation.jsonl").open(encoding="utf-8") as rows:
+        assert keys("evaluation.jsonl") == set(json.loads(rows.readline()))
+
+
+def keys(section: str) -> set[str]:
+    """Return the names in the first column of a section's table."""
+    return {name.strip("` ") for row in table_rows("metrics.md", section=section) for name in row[0].split(",")}
+
+
+def test_ways_to_evaluate_a_set_are_configuration(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = blocks(DOCS / "metrics.md", "yaml")
+    (in_folder / "sets.yaml").write_text(block.code, encoding="utf-8")
+    run_command([*FIT, "--config", "sets.yaml", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)["model"]["evaluation"]["sets"]
+    written = yaml.safe_load(block.code)["model"]["evaluation"]["sets"]
+    for name, draws in written.items():
+        assert printed[name].items() >= {key: value for key, value in draws.items() if key != "sampling"}.items()
+    assert printed["mathverse_*"]["sampling"]["top_p"] == 0.95
 
 
 @pytest.mark.slow

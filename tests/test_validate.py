@@ -10,31 +10,6 @@ import pytest
 import yaml
 from command_line import invoke
 
-# A benchmark with a bad row and a figure of its own, and an accuracy that reads its answers.
-BENCHMARK = """
-from dataclasses import dataclass
-
-from mapo.data.grid_rectangles import GridRectangles
-from mapo.rewards.boxed import last_boxed
-from mapo.rewards.math_answer import MathAnswer
-
-
-@dataclass(frozen=True)
-class Boxed(MathAnswer):
-    def answer(self, completion):
-        return last_boxed(completion.text)
-
-
-class Rectangles(GridRectangles):
-    def eval_prompts(self):
-        sets = dict(super().eval_prompts())
-        first, *rest = sets["grid_rectangles"]
-        sets["grid_rectangles"] = [first._replace(answer=""), *rest]
-        return sets
-
-    def figures(self, name, accuracies):
-        return {"solved": sum(value == 1 for value in accuracies.values())}
-"""
 CONFIG = {
     "data": {
         "class_path": "own_benchmark.Rectangles",
@@ -66,7 +41,6 @@ NUMS = {"grid_rectangles_hard": 1, "plane_figures": 4, "plane_figures_out_of_dom
 def validated(tmp_path_factory) -> tuple[dict, list[dict], str, Path]:
     """The results, the rows of the JSONL file, the terminal, and the run's folder."""
     folder = tmp_path_factory.mktemp("validated")
-    (folder / "own_benchmark.py").write_text(BENCHMARK)
     (folder / "own.yaml").write_text(yaml.safe_dump(CONFIG))
     options = ["--data.num_train=8", "--data.num_eval=5", "--data.batch_size=2", "--data.eval_batch_size=4"]
     outcome = invoke(folder, "validate", "--config", "configs/mapo_tiny.yaml", "--config", "own.yaml", *options)

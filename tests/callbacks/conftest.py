@@ -39,11 +39,17 @@ def make_scores(num_prompts: int, num: int) -> Scores:
 
 
 class WrittenAnswers(LightningModule):
-    def __init__(self, sets: Sequence[str] = ("grid",), updates: int = 2, stop_in_phase: int | None = None) -> None:
+    def __init__(
+        self,
+        sets: Sequence[str] = ("grid",),
+        updates: int = 2,
+        stop_in_phase: int | None = None,
+        summed_up: bool = False,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.sets, self.updates, self.stop_in_phase = sets, updates, stop_in_phase
+        self.sets, self.updates, self.stop_in_phase, self.summed_up = sets, updates, stop_in_phase, summed_up
         self.last_phase: PhaseRecord | None = None
         self.last_evaluation: tuple[EvaluationRecord, ...] = ()
         self.rows = dict.fromkeys(sets, 0)
@@ -80,6 +86,8 @@ class WrittenAnswers(LightningModule):
             }
             self.log_dict({f"{stage}/{name}/{key}": value for key, value in figures.items()}, rank_zero_only=True)
             self.rows[name] = 0
+        if self.summed_up:
+            self.log(f"{stage}/A", 0.2 + progress / 2, rank_zero_only=True)
 
     def validation_step(self, prompts: list[Prompt], batch_idx: int, dataloader_idx: int = 0) -> None:
         self.evaluate("val", prompts, dataloader_idx)

@@ -5,10 +5,16 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from mapo.callbacks.summary import ClosingSummary
+from mapo.data.base import PromptDataModule
+from mapo.types import Prompt
 
 
 def results(folder, name="results.json"):
     return json.loads((folder / name).read_text())
+
+
+def make_prompt(sample_id: str, answer: str = "2") -> Prompt:
+    return Prompt(sample_id, ({"role": "user", "content": "How much is 1 + 1?"},), (), answer, {})
 
 
 def summary(output: str) -> list[str]:
@@ -97,6 +103,50 @@ def test_evaluations_have_a_summary_of_their_own(module, make_trainer, rows, tmp
         written = results(tmp_path)
         assert written["stage"] == stage
         assert written["sets"]["grid"]["accuracy"]["after"] == pytest.approx(0.4)
+
+
+class Odd(PromptDataModule):
+    """Two sets, one out of domain with four rows that cannot be used."""
+
+    def train_prompts(self):
+        return [make_prompt(f"row-{i}") for i in range(6)]
+
+    def eval_prompts(self):
+        bad = [make_prompt(f"bad-{i}", answer="") for i in range(4)]
+        return {"grid": self.train_prompts()[:5], "bars-ood": [*self.train_prompts()[:2], *bad]}
+
+    @property
+    def out_of_domain_names(self):
+        return ["bars-ood"]
+
+
+@pytest.fixture
+def odd() -> Odd:
+    return Odd(batch_size=2, on_bad_row="skip")
+
+
+@pytest.mark.filterwarnings("ignore:.*rows are")
+def test_bad_rows_and_the_summary_of_all_sets_are_reported(module, make_trainer, odd, tmp_path, capsys):
+    trainer, two_sets = make_trainer(ClosingSummary(), max_epochs=1), module(("grid", "bars-ood"), summed_up=True)
+    trainer.validate(two_sets, odd, verbose=False)
+    said = capsys.readouterr().out
+    named = "; ".join(f"'bad-{i}': the answer is empty or no text ('')" for i in range(3))
+    assert f"\nbars-ood: 4 bad rows count as wrong: {named}; ...\n" in said
+    assert "\nA, mean of both |  20.0 %\n" in said
+    validated = results(tmp_path)
+    assert list(validated["bad_rows"]["bars-ood"]) == [f"bad-{i}" for i in range(4)]
+    assert validated["summary"]["A"]["accuracy"]["after"] == pytest.approx(0.2)
+
+    trainer.fit(two_sets, odd)
+    lines = summary(capsys.readouterr().out)
+    assert lines[5] == "A, mean of both |        20.0 % -> 35.0 % |                      - | 0 -> 3 |    -"
+    assert lines[6].startswith("bars-ood: 4 bad rows count as wrong")
+    assert results(tmp_path)["summary"]["A"]["accuracy"]["before"] == pytest.approx(0.2)
+    assert len(results(tmp_path)["bad_rows"]["bars-ood"]) == 4
+
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    make_trainer(ClosingSummary(), max_epochs=2).fit(two_sets, odd, ckpt_path=tmp_path / "end.ckpt")
+    assert results(tmp_path)["summary"]["A"]["accuracy"]["before"] == pytest.approx(0.2)
 
 
 def test_an_evaluation_does_not_replace_the_results_of_a_fit(module, make_trainer, phases, rows, tmp_path):

@@ -1,9 +1,11 @@
 import pytest
 from arithmetic import Sums, make_module
 from lightning.pytorch import Trainer
+from lightning.pytorch.cli import instantiate_module
 
 from mapo.modules import startup
 from mapo.modules.evaluation import Draws, Evaluation
+from mapo.modules.mapo import MAPOModule
 from mapo.types import Sampling
 
 WARM = Sampling(temperature=0.9, max_completion_tokens=7)
@@ -63,3 +65,10 @@ def test_such_draws_are_found_before_anything_is_loaded(start, tmp_path):
     trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, default_root_dir=tmp_path)
     with pytest.raises(ValueError, match="'fra', which matches no evaluation set; the sets are near, far"):
         start(module, Sums(), trainer)
+
+
+def test_a_checkpoint_keeps_how_each_set_is_drawn(tiny_lm_path):
+    evaluation = Evaluation(greedy=False, sets={"f*": Draws(num_samples=3, sampling=WARM), "near": Draws(greedy=True)})
+    stored = dict(make_module(tiny_lm_path, evaluation=evaluation).hparams)
+    del stored["_instantiator"]  # which names the function below
+    assert instantiate_module(MAPOModule, stored).evaluation == evaluation
