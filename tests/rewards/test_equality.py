@@ -29,6 +29,9 @@ from mapo.rewards.equality import compare, equal_when_rounded
         ("2½", "2.5"),
         (".0000672", r"6.72 \times 10^{-5}"),
         ("42", "４２"),
+        ("1,22", "1.22"),
+        ("10000", r"x = 10,000 \text{ cm}"),
+        ("0,111", "0.111"),
         # units
         (r"9.4 \mathrm{~cm}^{2}", "9.4"),
         (r"145^\circ", "145"),
@@ -113,6 +116,8 @@ def test_equal_answers_are_right_at_once_in_both_directions(gold, answer):
         ("x - 3z = 0", "0"),
         ("x_{1} = 3, x_{2} = 4", "4"),
         ("12:00", "1:00"),
+        ("1,22", "1.23"),
+        ("12,34", "1234"),
         ("3", r"5 \approx 7"),
         ("First walk 200m north, then 300m east", "First walk 300m north, then 300m east"),
         (r"\text{increasing } (-3,1)", r"\text{increasing } (-4,1)"),

@@ -23,6 +23,7 @@ _LABEL = re.compile(
 _WORD = re.compile(rf"(?<![\\{{A-Za-z]){_FUNCTIONS}[A-Za-z]{{2,}}")
 _PLAIN_WORD = re.compile(rf"(?<![\\A-Za-z]){_FUNCTIONS}[A-Za-z]{{3,}}")
 _ORDER = re.compile(r"[<>]|\\(?:leq|geq|neq)(?![a-zA-Z])")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d{1,20},\d{1,20}")
 _RATIO = re.compile(r"\d{1,9}(?:\.\d{1,9})?(?: ?: ?\d{1,9}(?:\.\d{1,9})?){1,3}")
 _NEAR = 1e-5  # differences from which on no rounding rule of the verifier makes two numbers equal
 _MOST_WORDS = 3  # "square inches", "domain and range": beyond that it is a sentence
@@ -78,7 +79,7 @@ def _compare(gold: str, answer: str, depth: int) -> Verdict:
         return gold, answer
     if r"\approx" in gold or r"\approx" in answer:
         return _compare_approximations(gold, answer, depth)
-    for compare_form in (_compare_matrices, _compare_lists, _compare_labelled, _compare_unions, _compare_equations):
+    for compare_form in _FORMS:
         verdict = compare_form(gold, answer, depth)
         if verdict is not None:
             return verdict
@@ -89,11 +90,11 @@ def _are_of_different_kinds(gold: str, answer: str) -> bool:
     """Tell whether two different spellings cannot mean the same: prose, a value, a list of several."""
     if not all(re.search(r"[0-9A-Za-z]", text) for text in (gold, answer)) or _is_prose(gold) or _is_prose(answer):
         return True  # a sign or a sentence is right in its own words only
-    if (matrix(gold) is None) != (matrix(answer) is None):
+    if any(matrix(text) is not None and r"\begin" not in other for text, other in ((gold, answer), (answer, gold))):
         return True
     one, other = split_unit(gold)[0], split_unit(answer)[0]
     for value, opposite in ((one, other), (other, one)):
-        if values_of(value) is not None and (_holds_several(opposite, value) or _is_word(opposite)):
+        if values_of(value) is not None and (_holds_several(opposite) or _is_word(opposite)):
             return True
     return values_of(other) is not None and (relation(gold) is not None or _ORDER.search(gold) is not None)
 
@@ -111,11 +112,11 @@ def _is_word(text: str) -> bool:
     return not re.search(r"[0-9\\]", text) and (_PLAIN_WORD.search(text) is not None or text.casefold() == "no")
 
 
-def _holds_several(text: str, value: str) -> bool:
+def _holds_several(text: str) -> bool:
     parts = listing(text)
     if parts is None or len(parts.parts) < 2:
         return len(split_outside(_without_membership(text), {r"\cup"})) > 1
-    return not re.fullmatch(r"[+-]?[0-9]+,[0-9]+", text) or "." not in value  # 1,5 may be 1.5
+    return True
 
 
 def _compare_approximations(gold: str, answer: str, depth: int) -> Verdict:
@@ -132,6 +133,14 @@ def _compare_matrices(gold: str, answer: str, depth: int) -> Verdict | None:
         return False
     cells, other_cells = ([cell for row in rows for cell in row] for rows in (one, other))
     return _in_order(cells, other_cells, (gold, answer), depth)
+
+
+def _compare_decimal_commas(gold: str, answer: str, depth: int) -> Verdict | None:
+    """Compare 1,5 and 1.5, which are one number; and no list is a number."""
+    if sum(_DECIMAL_COMMA.fullmatch(text) is not None for text in (gold, answer)) != 1:
+        return None
+    one, other = (parse_number(text.replace(",", ".")) for text in (gold, answer))
+    return True if one is not None and one == other and "." in gold + answer else None
 
 
 def _compare_lists(gold: str, answer: str, depth: int) -> Verdict | None:
@@ -199,7 +208,7 @@ def _in_any_order(golds: list[str], answers: list[str], whole: Pair, depth: int)
 
 
 def _compare_equations(gold: str, answer: str, depth: int) -> Verdict | None:
-    if any(len(split_outside(text, {",", ";"})) > 1 for text in (gold, answer)):
+    if any((found := listing(text)) is not None and not found.opening for text in (gold, answer)):
         return None
     one, other = relation(gold), relation(answer)
     if one is None and other is None:
@@ -271,6 +280,16 @@ def _same_value(one: str, other: str) -> bool | None:
 
 def _with_percent(value: str, is_percent: bool) -> str:
     return value + r"\%" if is_percent else value
+
+
+_FORMS = (
+    _compare_matrices,
+    _compare_decimal_commas,
+    _compare_lists,
+    _compare_labelled,
+    _compare_unions,
+    _compare_equations,
+)
 
 
 def equal_when_rounded(gold: str, answer: str, precision: int) -> bool | None:

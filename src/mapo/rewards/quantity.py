@@ -7,7 +7,7 @@ from mapo.rewards.units import unit_name
 
 _DIGITS = r"[0-9]{1,40}"  # longer ones are no answer, and Python is slow to read them
 _NUMBER = re.compile(rf"[+-]?(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})")
-_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:(?:,[0-9]{3}){1,9}|(?: [0-9]{3}){1,9})(?:\.[0-9]{1,20})?")
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:(?:,[0-9]{3}){1,9}|(?: [0-9]{3}){1,9})(?:\.[0-9]{1,20})?")
 _FRACTION = re.compile(
     rf"(?P<sign>[+-]?)(?P<whole>{_DIGITS}(?: (?=[0-9]))?)??(?:\\frac\{{(?P<a>{_DIGITS})\}}\{{(?P<b>{_DIGITS})\}}"
     rf"|\\frac(?P<c>[0-9])(?P<d>[0-9])|(?P<e>{_DIGITS})/(?P<f>{_DIGITS}))"

@@ -8,16 +8,16 @@ _MARK = re.compile(
 )
 _OPEN = {"(", "[", "{", r"\{", r"\begin"}
 _CLOSE = {")", "]", "}", r"\}", r"\end"}
+_THOUSANDS = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:,\d{3})+(?!,?\d)")
 _BRACES = ((r"\{", r"\}"), ("{", "}"))
 _WORDS = re.compile(r"\\text(?:rm|normal)?\s*\{[ ,]*(and|or)[ ,]*\}")
 _MATRIX = re.compile(
     r"\\begin\s*\{(?P<kind>[pbB]?matrix|smallmatrix|array)\}(?:\s*\{[lcr| ]*\})?(?P<body>.*)\\end\s*\{(?P=kind)\}", re.S
 )
 _NAME = re.compile(
-    r"(?:\\(?:angle|triangle|theta|alpha|beta|gamma|lambda|mu|phi|overline|vec|hat|bar|mathbf|text|mathrm|operatorname"
-    r"|sigma|rho|omega|Delta|widehat)(?![A-Za-z])|_ ?+\{?\w++\}?|\^ ?+\{-1\}|[A-Za-z'. {}(),|:])*"
+    r"(?:\\(?:frac|angle|triangle|theta|alpha|beta|gamma|lambda|mu|phi|overline|vec|hat|bar|mathbf|text|mathrm|operatorname"
+    r"|sigma|rho|omega|Delta|widehat)(?![A-Za-z])|_ ?+\{?\w++\}?|\^ ?+\{-1\}|[A-Za-z'. {}(),|:/])*"
 )
-_LOWER_PRODUCT = re.compile(r"[a-z]{2}")
 
 
 class Listing(NamedTuple):
@@ -67,7 +67,7 @@ def listing(text: str) -> Listing | None:
     """
     text = _WORDS.sub(r" \1 ", text)
     opening, inner, closing = _brackets(text)
-    parts = _parts(inner)
+    parts = _parts(inner, is_bare=not opening)
     if opening == "{":  # a set whose braces were not escaped, or a group
         opening, closing = (r"\{", r"\}") if len(parts) > 1 else ("", "")
     if len(parts) > 1 or opening == r"\{":
@@ -77,12 +77,12 @@ def listing(text: str) -> Listing | None:
     return None
 
 
-def _parts(text: str) -> list[str]:
-    if re.fullmatch(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
-        return [text]
+def _parts(text: str, *, is_bare: bool) -> list[str]:
+    if is_bare:  # 10,000 is one number there, and (10,000) is a point
+        text = _THOUSANDS.sub(lambda match: match.group().replace(",", "\0"), text)
     parts = split_outside(text, {",", ";", "and", "or"})
     parts = [part for part in parts if part] if len(parts) > 2 else parts  # "1, 2, and 3"
-    return parts if all(parts) else [text]
+    return [part.replace("\0", ",") for part in (parts if all(parts) else [text])]
 
 
 def _brackets(text: str) -> tuple[str, str, str]:
@@ -108,7 +108,7 @@ def matrix(text: str) -> list[list[str]] | None:
         [['1', '2'], ['3', '4']]
     """
     match = _MATRIX.fullmatch(_brackets(text)[1] if text.startswith(("(", "[")) else text)
-    if match is None:
+    if match is None or r"\begin" in match["body"]:  # a sum or product of matrices
         return None
     rows = [row for row in split_outside(match["body"], {r"\\"}) if row]
     return [split_outside(row, {"&"}) for row in rows]
@@ -137,7 +137,7 @@ def is_name(text: str) -> bool:
     r"""Tell whether the left side of an equation only names what is on the right.
 
     Example:
-        >>> [is_name(text) for text in ("x", "f(x)", r"\angle ABC", "Area", "", "2x", "y^2", "xy")]
-        [True, True, True, True, True, False, False, False]
+        >>> [is_name(text) for text in ("x", "f(x)", r"\angle ABC", "Area", "", "x/y", "2x", "y^2")]
+        [True, True, True, True, True, True, False, False]
     """
-    return len(text) <= 60 and _NAME.fullmatch(text) is not None and _LOWER_PRODUCT.fullmatch(text) is None
+    return len(text) <= 60 and _NAME.fullmatch(text) is not None
