@@ -37,7 +37,8 @@ _BUILT_IN = (
     "42", "-7", "1,250", "0.75", "3.14", r"\frac{3}{4}", r"-\frac{35}{9}", r"2\sqrt{13}", r"\frac{15\sqrt{7}}{14}",
     r"30\pi + 9\sqrt{3}", r"145^\circ", r"9.4 \mathrm{~cm}^{2}", r"28\%", r"\text{odd}", r"\text{(C)}", "x = 5",
     r"\left( 3, \frac{\pi}{2} \right)", r"\left[ \frac{3}{2}, 2 \right)", r"(0,9) \cup (9,36)", "64a^6", "3(x-2)(x+1)",
-    r"\begin{pmatrix} 3 & -3 \\ 4 & -2 \end{pmatrix}", "y = 2x + 3", "x - 3z = 0", r"1 \pm \sqrt{19}", "6 - 5i", "1, -2",
+    r"\begin{pmatrix} 3 & -3 \\ 4 & -2 \end{pmatrix}", "y = 2x + 3", "x - 3z = 0", r"1 \pm \sqrt{19}", "6 - 5i",
+    "1, -2",
 )  # fmt: skip
 
 

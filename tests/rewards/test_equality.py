@@ -114,6 +114,7 @@ def test_equal_answers_are_right_at_once_in_both_directions(gold, answer):
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 1 & 2 \end{pmatrix}"),
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", "3"),
         ("x - 3z = 0", "0"),
+        ("x - 3z = 0", "x - 3y = 0"),
         ("x_{1} = 3, x_{2} = 4", "4"),
         ("12:00", "1:00"),
         ("1,22", "1.23"),

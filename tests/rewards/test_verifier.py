@@ -126,7 +126,10 @@ def test_both_rules_run_under_the_same_deadline(rule):
 def test_the_default_number_of_workers_is_shared_by_the_ranks_of_a_machine(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert default_num_workers() == 8
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert default_num_workers() == 3
     for ranks, workers in (("2", 6), ("8", 1), ("16", 1)):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
         assert default_num_workers() == workers

@@ -22,6 +22,7 @@ _LABEL = re.compile(
 )
 _WORD = re.compile(rf"(?<![\\{{A-Za-z]){_FUNCTIONS}[A-Za-z]{{2,}}")
 _PLAIN_WORD = re.compile(rf"(?<![\\A-Za-z]){_FUNCTIONS}[A-Za-z]{{3,}}")
+_VARIABLE = re.compile(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])")
 _ORDER = re.compile(r"[<>]|\\(?:leq|geq|neq)(?![a-zA-Z])")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d{1,20},\d{1,20}")
 _RATIO = re.compile(r"\d{1,9}(?:\.\d{1,9})?(?: ?: ?\d{1,9}(?:\.\d{1,9})?){1,3}")
@@ -220,6 +221,8 @@ def _compare_equations(gold: str, answer: str, depth: int) -> Verdict | None:
             return None
         return _compare(sides[1] if one else gold, sides[1] if other else answer, depth + 1)
     if not (is_name(one[0]) and is_name(other[0])):
+        if set(_VARIABLE.findall(gold)) != set(_VARIABLE.findall(answer)):
+            return False
         return True if _are_multiples(gold, answer) else None
     if same_key(one[0], other[0]) or _is_worded(one[0]) or _is_worded(other[0]):
         return _compare(one[1], other[1], depth + 1)

@@ -125,7 +125,8 @@ def default_num_workers() -> int:
     The process itself waits while its workers judge, so that none is kept free for it.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    # torchrun says how many ranks the machine has; Lightning's own launcher only how many there are in all.
+    ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1))
     return max(1, min(cores // ranks, _MAX_DEFAULT_WORKERS))
 
 
