@@ -26,7 +26,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a user has it: the configs, the README's own files, and data where the README looks for them."""
     folder = tmp_path_factory.mktemp("checkout")
     (folder / "configs").symlink_to(ROOT / "configs")
-    assert write_files(README, folder) == ["gsm8k.yaml", "my_rewards.py", "shows_work.yaml"]
+    assert write_files(README, folder) == ["evaluation.yaml", "gsm8k.yaml", "my_rewards.py", "shows_work.yaml"]
     make_gsm8k(folder / "data" / "gsm8k")
     make_geometry3k(folder / "data" / "geometry3k")
     return folder
@@ -100,27 +100,32 @@ def shape(table: str) -> list[str]:
     return [re.sub(r"[\s\d.,%-]+|\+", " ", line).strip() for line in timeless.strip().splitlines()]
 
 
-def test_file_tree_lists_every_file_and_nothing_else() -> None:
-    tree = re.search(r"## File tree\n\n```text\n(.*?)```", TEXT, re.S)
+def listed(text: str) -> dict[str, str]:
+    """Return the phrase of every file and folder that a document's tree of the package lists, by its path."""
+    tree = re.search(r"```text\n(?:(?!```).)*?src/mapo/\n(.*?)```", text, re.S)
     assert tree
-    listed, folder = set(), ""
-    for line in tree[1].partition("src/mapo/\n")[2].splitlines():
-        name, depth = line.split()[0], (len(line) - len(line.lstrip())) // 2
+    phrases, folder = {}, ""
+    for line in tree[1].splitlines():
+        (name, _, phrase), depth = line.strip().partition(" "), (len(line) - len(line.lstrip())) // 2
         if depth == 0:
             break
         folder = folder if depth == 2 else name if name.endswith("/") else ""
-        listed.add(folder + name if depth == 2 else name)
+        phrases[folder + name if depth == 2 else name] = phrase.strip()
+    return phrases
+
+
+def test_every_file_and_nothing_else_is_listed_with_a_phrase() -> None:
     package = ROOT / "src" / "mapo"
     files = {str(path.relative_to(package)) for path in package.rglob("*.py") if path.name != "__init__.py"}
     folders = {f"{path.parent.relative_to(package)}/" for path in package.rglob("__init__.py")} - {"./"}
-    assert listed == files | folders | {"policies/builtin_model/"}
+    in_all = listed((ROOT / "docs" / "files.md").read_text(encoding="utf-8"))
+    assert set(in_all) == files | folders | {"policies/builtin_model/"}
+    assert all(in_all.values())
 
 
-def test_every_file_has_a_phrase() -> None:
-    tree = re.search(r"## File tree\n\n```text\n(.*?)```", TEXT, re.S)
-    assert tree
-    bare = [line for line in tree[1].splitlines() if len(line.split()) < 2]
-    assert bare == ["src/mapo/"]
+def test_the_readme_lists_every_folder_as_the_documents_do() -> None:
+    in_all = listed((ROOT / "docs" / "files.md").read_text(encoding="utf-8"))
+    assert listed(TEXT) == {name: phrase for name, phrase in in_all.items() if name.count("/") == name.endswith("/")}
 
 
 def test_links_lead_somewhere() -> None:
