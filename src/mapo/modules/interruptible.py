@@ -92,7 +92,7 @@ class Interruptible(LightningModule):
         return self.resumption.spool.rows_answered(set_name, [mode for mode, _, _ in self.evaluation.modes(set_name)])
 
     @override
-    def configure_callbacks(self) -> list[Callback]:
+    def configure_callbacks(self) -> Sequence[Callback] | Callback:
         present = any(isinstance(callback, Interruption) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
         return [] if present else [Interruption()]
 
