@@ -44,6 +44,33 @@ def test_truncation_is_that_of_transformers():
     torch.testing.assert_close(weights / weights.sum(-1, keepdim=True), warped.softmax(-1))
 
 
+def by_sorting(law, top_p, top_k):
+    """All of the vocabulary in a stable order."""
+    probs = law.exp()
+    ordered, order = probs.double().sort(dim=-1, descending=True, stable=True)
+    ordered[:, top_k or None :] = 0.0
+    before = ordered.cumsum(dim=-1) - ordered
+    kept = before < (top_p * ordered.sum(dim=-1, keepdim=True) if top_p < 1 else torch.inf)
+    return probs * torch.zeros_like(kept).scatter(-1, order, kept & (ordered > 0))
+
+
+@pytest.mark.parametrize("size", [5, 100, 600, 6000])
+@pytest.mark.parametrize("spread", [0.1, 1.0, 3.0, 8.0])
+def test_truncation_keeps_what_a_stable_sort_keeps(size, spread):
+    logits = torch.randn(40, size, generator=torch.Generator().manual_seed(size)) * spread
+    logits[:20] = logits[:20].to(torch.bfloat16)  # many tokens of equal probability
+    logits[:, : size // 4] = float("-inf")
+    law = logits.log_softmax(-1)
+    for top_p, top_k in [(0.01, 0), (0.5, 0), (0.9, 20), (0.95, 0), (0.999, 0), (1.0, 1), (1.0, 20), (0.9, size)]:
+        assert torch.equal(truncate(law, top_p=top_p, top_k=top_k), by_sorting(law, top_p, top_k)), (top_p, top_k)
+
+
+def test_of_equal_tokens_the_first_are_kept():
+    law = torch.full((1, 1000), 1e-3, dtype=torch.float64).log()
+    assert truncate(law, top_p=0.1005, top_k=0).nonzero()[:, 1].tolist() == list(range(101))
+    assert truncate(law, top_p=1.0, top_k=3).nonzero()[:, 1].tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.8, "temperature": 2.0}])
 def test_samples_follow_the_law(settings):
     sampling = Sampling(**settings)
