@@ -48,7 +48,7 @@ def by_sorting(law, top_p, top_k):
     """All of the vocabulary in a stable order."""
     probs = law.exp()
     ordered, order = probs.double().sort(dim=-1, descending=True, stable=True)
-    ordered[:, top_k or None :] = 0.0
+    ordered[:, top_k or law.shape[-1] :] = 0.0
     before = ordered.cumsum(dim=-1) - ordered
     kept = before < (top_p * ordered.sum(dim=-1, keepdim=True) if top_p < 1 else torch.inf)
     return probs * torch.zeros_like(kept).scatter(-1, order, kept & (ordered > 0))
