@@ -1,11 +1,10 @@
 """Small synthetic copies of the vision math benchmarks, in the schema of the Hub and in the layout of their authors."""
 
-import io
 import json
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, Features, Image, List, Value
-from PIL import Image as Picture
+from hub_copies import place_picture, png
 
 STRING = Value("string")
 MATHVISTA = Features(
@@ -144,12 +143,6 @@ ROWS = {
 }
 
 
-def png(width=40):
-    buffer = io.BytesIO()
-    Picture.new("RGB", (width, 20), "white").save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def hub_copy(path: Path, name: str, form: str = "save_to_disk", rows=None, split: str = "testmini") -> Path:
     """Write rows in the Hub's schema, pictures inside."""
     stored = [_with_picture(name, row) for row in (ROWS[name] if rows is None else rows)]
@@ -183,8 +176,3 @@ def official_copy(path: Path, name: str, rows=None, *, split: str = "testmini", 
         if image and isinstance(image, str):
             place_picture(path / pictures / image)
     return path
-
-
-def place_picture(file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(png())

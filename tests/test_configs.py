@@ -6,7 +6,8 @@ import json
 import pytest
 import yaml
 from command_line import CONFIGS, invoke
-from math_copies import hub_copy, official_copy, place_picture
+from hub_copies import place_picture
+from math_copies import hub_copy, official_copy
 
 MAPO = sorted(path.name for path in CONFIGS.glob("mapo_*.yaml"))
 ADVANTAGES = {

@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from mapo.data.benchmark import Benchmark, EvaluationOnlyBenchmark
 from mapo.data.mathvision import MathVision
+from mapo.data.source import text
 from mapo.data.wemath import WeMath
 
 
@@ -24,11 +25,6 @@ class Sums(Benchmark):
 class TestSums(EvaluationOnlyBenchmark, Sums):
     __test__ = False
     terms = "its rows are a test set"
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 @pytest.fixture
@@ -60,6 +56,27 @@ def test_rows_become_prompts_when_asked_for(rows, monkeypatch):
     prompts = Sums(rows).read("test")
     assert (len(prompts), made) == (2, [])
     assert (prompts[1], made) == (None, ["test-1"])
+
+
+def test_a_source_that_cannot_be_read_is_named_with_its_set(rows):
+    with pytest.raises(ValueError, match=r"set 'sums_tests': .* has no split 'tests'; its splits are hard, "):
+        Sums(rows, eval_splits=["tests"]).setup("validate")
+
+
+def test_several_values_in_the_place_of_a_text_are_a_fault_of_their_row(tmp_path):
+    class Texts(Sums):
+        @override
+        def to_prompt(self, sample_id, row):
+            return self.prompt(sample_id, text(row["question"]), text(row["answer"]))
+
+    lines = [{"question": "1 + 1?", "answer": "2"}, {"question": ["1 + 1?"], "answer": "2"}]
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(ValueError, match=r"1 of 2 rows cannot be used. 'test-1': a list stands where a text belongs"):
+        Texts(str(tmp_path), eval_splits=["test"]).setup("validate")
+    data = Texts(str(tmp_path), eval_splits=["test"], on_bad_row="skip")
+    with pytest.warns(UserWarning, match="1 rows are counted as wrong"):
+        data.setup("validate")
+    assert (len(data.eval_sets["sums_test"]), list(data.bad_rows["sums_test"])) == (1, ["test-1"])
 
 
 def test_fitting_on_a_test_set_is_refused(rows):

@@ -1,12 +1,10 @@
-import io
 import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 from datasets import Dataset, DatasetDict, Features, Image, List, Value
-from PIL import Image as Picture
+from hub_copies import FORMS, png, write_copy
 
 from mapo.data.emoset import MIKELS, EmoSet
 from mapo.policies.images import open_image
@@ -20,12 +18,6 @@ FEATURES = Features(
         "answer": Value("string"),
     }
 )
-
-
-def png(width):
-    buffer = io.BytesIO()
-    Picture.new("RGB", (width, 20), "white").save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def hub_row(number=0, **changes):
@@ -58,28 +50,9 @@ def entry(label="awe", number=5033):
     return [label, f"image/{label}/{label}_{number:05}.jpg", f"annotation/{label}/{label}_{number:05}.json"]
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-@pytest.mark.parametrize("form", ["save_to_disk", "parquet", "jsonl"])
+@pytest.mark.parametrize("form", FORMS)
 def test_rows_in_the_hubs_schema(tmp_path, form):
-    path, copy = tmp_path / "copy", hub_copy()
-    if form == "save_to_disk":
-        copy.save_to_disk(path)
-    elif form == "parquet":
-        for split, rows in copy.items():
-            rows.to_parquet(path / "data" / f"{split}-00000-of-00001.parquet")
-    else:
-        (path / "pictures").mkdir(parents=True)
-        for split, rows in copy.items():
-            lines = []
-            for i, row in enumerate(rows):
-                row["images"][0].save(path / "pictures" / f"{split}{i}.png")
-                lines.append(json.dumps(row | {"images": [f"pictures/{split}{i}.png"]}))
-            (path / f"{split}.jsonl").write_text("\n".join(lines))
-    data = EmoSet(str(path), instruction="")
+    data = EmoSet(str(write_copy(tmp_path / "copy", hub_copy(), form)), instruction="")
     data.setup("fit")
     assert (len(data.train_set), data.eval_names) == (3, ["emoset_test"])
     row = data.train_set[2]
@@ -171,26 +144,24 @@ def test_a_wrong_source_is_named(tmp_path):
 
 
 @pytest.mark.benchmark_rows
-def test_real_rows(tmp_path):
-    folder = os.environ.get("MAPO_BENCHMARK_DATA")
-    if not folder:
-        pytest.skip("MAPO_BENCHMARK_DATA names no folder")
-    labels = json.loads((Path(folder) / "emoset" / "info.json").read_text())["emotion"]["label2idx"]
+def test_real_rows(tmp_path, real_rows, capsys):
+    labels = json.loads((real_rows / "emoset" / "info.json").read_text())["emotion"]["label2idx"]
     assert sorted(labels, key=labels.get) == list(MIKELS)
     generated = 0
     for split in ("test", "val"):
-        entries = json.loads((Path(folder) / "emoset" / f"{split}.json").read_text())
+        entries = json.loads((real_rows / "emoset" / f"{split}.json").read_text())
         for _, picture, _ in entries:
-            target, own = tmp_path / picture, Path(folder) / "emoset" / picture
+            target, own = tmp_path / picture, real_rows / "emoset" / picture
             target.parent.mkdir(parents=True, exist_ok=True)
             generated += not own.is_file()
             shutil.copyfile(own, target) if own.is_file() else target.write_bytes(png(20))
-        shutil.copyfile(Path(folder) / "emoset" / f"{split}.json", tmp_path / f"{split}.json")
+        shutil.copyfile(real_rows / "emoset" / f"{split}.json", tmp_path / f"{split}.json")
     data = EmoSet(str(tmp_path), eval_splits=["test", "val"])
     data.setup("validate")
     counts = {name: len(rows) for name, rows in data.eval_sets.items()}
     assert counts == {"emoset_test": 256, "emoset_val": 128}
-    print(f"EmoSet: {counts}, {384 - generated} with their own picture, {generated} with a generated one")
+    with capsys.disabled():
+        print(f"\nEmoSet: {counts}, {384 - generated} with their own picture, {generated} with a generated one")
     for rows in data.eval_sets.values():
         assert {row.answer for row in rows} == set(MIKELS)
         assert all(Path(row.images[0]).parent.name == row.answer for row in rows)

@@ -1,22 +1,15 @@
-import io
 import json
-import os
 from pathlib import Path
 
 import pytest
 from datasets import Dataset, DatasetDict, Features, Image, List, Value
+from hub_copies import FORMS, png, write_copy
 from PIL import Image as Picture
 
 from mapo.data.geometry3k import Geometry3K
 from mapo.policies.images import open_image
 
 FEATURES = Features({"images": List(Image()), "problem": Value("string"), "answer": Value("string")})
-
-
-def png(width):
-    buffer = io.BytesIO()
-    Picture.new("RGB", (width, 20), "white").save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def hub_copy(num=3):
@@ -42,28 +35,9 @@ def official_row(folder, number, *, picture=True, **changes):
         (problem / "img_diagram.png").write_bytes(png(number))
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-@pytest.mark.parametrize("form", ["save_to_disk", "parquet", "jsonl"])
+@pytest.mark.parametrize("form", FORMS)
 def test_rows_in_the_hubs_schema(tmp_path, form):
-    path, copy = tmp_path / "copy", hub_copy()
-    if form == "save_to_disk":
-        copy.save_to_disk(path)
-    elif form == "parquet":
-        for split, rows in copy.items():
-            rows.to_parquet(path / "data" / f"{split}-00000-of-00001.parquet")
-    else:
-        (path / "pictures").mkdir(parents=True)
-        for split, rows in copy.items():
-            lines = []
-            for i, row in enumerate(rows):
-                row["images"][0].save(path / "pictures" / f"{split}{i}.png")
-                lines.append(json.dumps(row | {"images": [f"pictures/{split}{i}.png"]}))
-            (path / f"{split}.jsonl").write_text("\n".join(lines))
-    data = Geometry3K(str(path), instruction="")
+    data = Geometry3K(str(write_copy(tmp_path / "copy", hub_copy(), form)), instruction="")
     data.setup("fit")
     assert (len(data.train_set), data.eval_names) == (3, ["geometry3k_test"])
     row = data.train_set[2]
@@ -131,11 +105,8 @@ def test_a_hub_row_without_a_picture_is_named(tmp_path):
 
 
 @pytest.mark.benchmark_rows
-def test_real_rows(tmp_path):
-    folder = os.environ.get("MAPO_BENCHMARK_DATA")
-    if not folder:
-        pytest.skip("MAPO_BENCHMARK_DATA names no folder")
-    data = Geometry3K(str(Path(folder) / "geometry3k"), eval_splits=())
+def test_real_rows(real_rows, capsys):
+    data = Geometry3K(str(real_rows / "geometry3k"), eval_splits=())
     data.setup("fit")
     assert len(data.train_set) == 6
     for row in data.train_set:
@@ -143,16 +114,17 @@ def test_real_rows(tmp_path):
         # The drawing's size as annotated: the picture belongs to its row.
         assert open_image(row.images[0]).size == (official["img_width"], official["img_height"])
         assert row.answer == official["choices"]["ABCD".index(official["answer"])]
+    with capsys.disabled():
+        print("\ngeometry3k train: 6 rows, all with real pictures")
 
 
 @pytest.mark.benchmark_rows
-def test_real_texts_with_generated_pictures(tmp_path):
-    folder = os.environ.get("MAPO_BENCHMARK_DATA")
-    if not folder:
-        pytest.skip("MAPO_BENCHMARK_DATA names no folder")
-    lines = (Path(folder) / "geometry3k" / "test_text.jsonl").read_text().splitlines()
+def test_real_texts_with_generated_pictures(tmp_path, real_rows, capsys):
+    lines = (real_rows / "geometry3k" / "test_text.jsonl").read_text().splitlines()
     for row in map(json.loads, lines):
         official_row(tmp_path / "test", row["id"], **row)
     data = Geometry3K(str(tmp_path))
     data.setup("validate")
     assert len(data.eval_sets["geometry3k_test"]) == len(lines) == 130
+    with capsys.disabled():
+        print("\ngeometry3k test: 130 rows, all with generated pictures")

@@ -1,8 +1,8 @@
 import json
-import os
-from pathlib import Path
 
 import pytest
+from datasets import Dataset, DatasetDict
+from hub_copies import FORMS, write_copy
 
 from mapo.data.gsm8k import GSM8K
 
@@ -16,15 +16,10 @@ def write(folder, rows, split="train"):
     (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-def test_rows_of_a_jsonl_folder(tmp_path):
-    write(tmp_path, ROWS)
-    write(tmp_path, ROWS[:1], "test")
-    data = GSM8K(str(tmp_path), instruction="")
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_in_the_hubs_schema(tmp_path, form):
+    copy = DatasetDict(train=Dataset.from_list(ROWS), test=Dataset.from_list(ROWS[:1]))
+    data = GSM8K(str(write_copy(tmp_path / "copy", copy, form)), instruction="")
     data.setup("fit")
     assert data.eval_names == ["gsm8k_test"]
     first, second = data.train_set
@@ -66,11 +61,8 @@ def test_another_column_another_split_and_an_empty_folder_are_named(tmp_path):
 
 
 @pytest.mark.benchmark_rows
-def test_real_rows():
-    folder = os.environ.get("MAPO_BENCHMARK_DATA")
-    if not folder:
-        pytest.skip("MAPO_BENCHMARK_DATA names no folder")
-    data = GSM8K(str(Path(folder) / "gsm8k"))
+def test_real_rows(real_rows):
+    data = GSM8K(str(real_rows / "gsm8k"))
     data.setup("fit")
     assert (len(data.train_set), len(data.eval_sets["gsm8k_test"])) == (512, 256)
     rows = [*data.train_set, *data.eval_sets["gsm8k_test"]]

@@ -1,9 +1,8 @@
 import json
-import os
-from pathlib import Path
 
 import pytest
 from datasets import Dataset, DatasetDict
+from hub_copies import FORMS, write_copy
 
 from mapo.data.math12k import Math12K, solution_answer
 
@@ -24,24 +23,10 @@ def write(folder, rows, split="train"):
     (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-@pytest.mark.parametrize("form", ["save_to_disk", "parquet", "jsonl"])
+@pytest.mark.parametrize("form", FORMS)
 def test_rows_in_the_hubs_schema(tmp_path, form):
-    path = tmp_path / "copy"
     copy = DatasetDict(train=Dataset.from_list(HUB), test=Dataset.from_list(HUB[:1]))
-    if form == "save_to_disk":
-        copy.save_to_disk(path)
-    elif form == "parquet":
-        for split, rows in copy.items():
-            rows.to_parquet(path / "data" / f"{split}-00000-of-00001.parquet")
-    else:
-        write(path, HUB)
-        write(path, HUB[:1], "test")
-    data = Math12K(str(path), instruction="")
+    data = Math12K(str(write_copy(tmp_path / "copy", copy, form)), instruction="")
     data.setup("fit")
     assert (len(data.train_set), data.eval_names) == (2, ["math12k_test"])
     row = data.train_set[1]
@@ -116,11 +101,8 @@ def test_the_last_box_of_a_solution(solution, answer):
 
 
 @pytest.mark.benchmark_rows
-def test_real_rows():
-    folder = os.environ.get("MAPO_BENCHMARK_DATA")
-    if not folder:
-        pytest.skip("MAPO_BENCHMARK_DATA names no folder")
-    path = str(Path(folder) / "math12k")
+def test_real_rows(real_rows):
+    path = str(real_rows / "math12k")
     derived = Math12K(path, train_split="train_derived", eval_splits=())
     official = Math12K(path, train_split="hendrycks_rows", eval_splits=())
     derived.setup("fit")

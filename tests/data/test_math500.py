@@ -1,9 +1,8 @@
 import json
-import os
-from pathlib import Path
 
 import pytest
 from datasets import Dataset, DatasetDict
+from hub_copies import FORMS, write_copy
 
 from mapo.data.math500 import MATH500
 
@@ -20,22 +19,10 @@ ROWS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-@pytest.mark.parametrize("form", ["save_to_disk", "parquet", "jsonl"])
+@pytest.mark.parametrize("form", FORMS)
 def test_rows_in_the_hubs_schema(tmp_path, form):
-    path, rows = tmp_path / "copy", Dataset.from_list(ROWS)
-    if form == "save_to_disk":
-        DatasetDict(test=rows).save_to_disk(path)
-    elif form == "parquet":
-        rows.to_parquet(path / "test-00000-of-00001.parquet")
-    else:
-        path.mkdir()
-        (path / "test.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
-    data = MATH500(str(path), instruction="")
+    copy = DatasetDict(test=Dataset.from_list(ROWS))
+    data = MATH500(str(write_copy(tmp_path / "copy", copy, form)), instruction="")
     data.setup("validate")
     assert data.eval_names == ["math500_test"]
     row = data.eval_sets["math500_test"][2]
@@ -60,11 +47,8 @@ def test_a_repeated_id_and_an_empty_answer_are_named(tmp_path):
 
 
 @pytest.mark.benchmark_rows
-def test_real_rows():
-    folder = os.environ.get("MAPO_BENCHMARK_DATA")
-    if not folder:
-        pytest.skip("MAPO_BENCHMARK_DATA names no folder")
-    data = MATH500(str(Path(folder) / "math500"))
+def test_real_rows(real_rows):
+    data = MATH500(str(real_rows / "math500"))
     data.setup("validate")
     rows = data.eval_sets["math500_test"]
     assert len(rows) == 120

@@ -1,21 +1,15 @@
 import json
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 from datasets import Dataset, DatasetDict, Features, Value
-from math_copies import MATHVERSE, hub_copy, mathverse, official_copy, place_picture
+from hub_copies import place_picture
+from math_copies import MATHVERSE, hub_copy, mathverse, official_copy
 
 from mapo.data.mathverse import VERSIONS, MathVerse, choices_in
 from mapo.policies.images import open_image
 
 TEXT_ONLY = mathverse("9", "Text Only", image="")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def read(path, split="testmini", **settings):
@@ -189,11 +183,8 @@ def test_a_missing_column_mixed_types_and_no_rows_are_named(tmp_path):
 
 
 @pytest.mark.benchmark_rows
-def test_real_rows(tmp_path, capsys):
-    folder = os.environ.get("MAPO_BENCHMARK_DATA")
-    if not folder:
-        pytest.skip("MAPO_BENCHMARK_DATA names no folder")
-    source = Path(folder) / "mathverse"
+def test_real_rows(tmp_path, capsys, real_rows):
+    source = real_rows / "mathverse"
     words = read(source, "testmini_text_only")
     website = read(source, "visualizer_rows")
     assert (len(words), len(website)) == (70, 54)

@@ -1,18 +1,11 @@
 import json
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 from math_copies import hub_copy, mathvision, official_copy
 
 from mapo.data.mathvision import MathVision, with_one_picture
 from mapo.policies.images import open_image
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def read(path, split="test", **settings):
@@ -104,11 +97,8 @@ def test_a_missing_column_and_no_rows_are_named(tmp_path):
 
 
 @pytest.mark.benchmark_rows
-def test_real_rows(tmp_path, capsys):
-    folder = os.environ.get("MAPO_BENCHMARK_DATA")
-    if not folder:
-        pytest.skip("MAPO_BENCHMARK_DATA names no folder")
-    source = Path(folder) / "mathvision"
+def test_real_rows(tmp_path, capsys, real_rows):
+    source = real_rows / "mathvision"
     rows = [json.loads(line) for line in (source / "test.jsonl").read_text().splitlines()]
     prompts = read(source)
     assert len(prompts) == len(rows) == 60

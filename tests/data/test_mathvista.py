@@ -1,18 +1,12 @@
 import json
-import os
 import shutil
-from pathlib import Path
 
 import pytest
-from math_copies import hub_copy, mathvista, official_copy, place_picture
+from hub_copies import place_picture
+from math_copies import hub_copy, mathvista, official_copy
 
 from mapo.data.mathvista import MathVista
 from mapo.policies.images import open_image
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def read(path, **settings):
@@ -141,11 +135,8 @@ def test_broken_queries_are_named(tmp_path):
 
 
 @pytest.mark.benchmark_rows
-def test_real_rows(tmp_path, capsys):
-    folder = os.environ.get("MAPO_BENCHMARK_DATA")
-    if not folder:
-        pytest.skip("MAPO_BENCHMARK_DATA names no folder")
-    source = Path(folder) / "mathvista"
+def test_real_rows(tmp_path, capsys, real_rows):
+    source = real_rows / "mathvista"
     rows = json.loads((source / "testmini.json").read_text())
     for name in ("testmini.json", "query.json"):
         shutil.copy(source / name, tmp_path)

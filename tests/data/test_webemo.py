@@ -1,7 +1,5 @@
 import ast
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 from datasets import Dataset, Features, Image, Value
@@ -26,11 +24,6 @@ def rows_of(folder, **settings):
     data = WEBEmo(str(folder), **settings)
     data.setup("validate")
     return data, next(iter(data.eval_sets.values()))
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 @pytest.mark.parametrize(
@@ -124,11 +117,8 @@ def test_a_wrong_source_or_taxonomy_is_named(tmp_path):
 
 
 @pytest.mark.benchmark_rows
-def test_real_rows(tmp_path):
-    folder = os.environ.get("MAPO_BENCHMARK_DATA")
-    if not folder:
-        pytest.skip("MAPO_BENCHMARK_DATA names no folder")
-    source = Path(folder) / "webemo"
+def test_real_rows(tmp_path, real_rows, capsys):
+    source = real_rows / "webemo"
     _, _, literal = (source / "category.txt").read_text().partition("labels=")
     signs = {"+": "positive", "-": "negative"}
     official_classes = [(OFFICIAL_SPELLINGS.get(f, f), s, signs[p]) for f, s, p in ast.literal_eval(literal)]
@@ -148,4 +138,5 @@ def test_real_rows(tmp_path):
         _, rows = rows_of(tmp_path, taxonomy=taxonomy)
         assert len(rows) == len(lines) == 256
         assert [row.answer for row in rows] == [getattr(EMOTIONS[number], level) for number in numbers]
-    print(f"WEBEmo: 256 rows, {256 - generated} with their own picture, {generated} with a generated one")
+    with capsys.disabled():
+        print(f"\nWEBEmo: 256 rows, {256 - generated} with their own picture, {generated} with a generated one")

@@ -1,20 +1,14 @@
 import json
-import os
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from datasets import Dataset, DatasetDict, Features, Value
-from math_copies import WEMATH, hub_copy, official_copy, place_picture, wemath
+from hub_copies import place_picture
+from math_copies import WEMATH, hub_copy, official_copy, wemath
 
 from mapo.data.gsm8k import GSM8K
 from mapo.data.wemath import WeMath, choices_of
 from mapo.policies.images import open_image
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def read(path, **settings):
@@ -157,11 +151,8 @@ def test_figures_are_asked_of_the_benchmark_itself(tmp_path):
 
 
 @pytest.mark.benchmark_rows
-def test_real_rows(capsys):
-    folder = os.environ.get("MAPO_BENCHMARK_DATA")
-    if not folder:
-        pytest.skip("MAPO_BENCHMARK_DATA names no folder")
-    source = Path(folder) / "wemath"
+def test_real_rows(capsys, real_rows):
+    source = real_rows / "wemath"
     data = WeMath(str(source))
     data.setup("validate")
     prompts = data.eval_sets["wemath_testmini"]

@@ -19,14 +19,14 @@ class Benchmark(PromptDataModule):
     ``datasets`` does not read overrides ``rows``, too.
 
     Attributes:
-        set_prefix: The benchmark in the names of its evaluation sets.
+        set_prefix: The benchmark in the names of its evaluation sets; an instance may have its own.
         hub_id: Where it is on the Hugging Face Hub.
         hub_config: Its configuration there, where it has several.
         columns: Columns that every source must have.
         default_eval_splits: Evaluated when no others are asked for.
     """
 
-    set_prefix: ClassVar[str]
+    set_prefix: str
     hub_id: ClassVar[str]
     hub_config: ClassVar[str | None] = None
     columns: ClassVar[tuple[str, ...]]
@@ -60,16 +60,35 @@ class Benchmark(PromptDataModule):
 
     @override
     def eval_prompts(self) -> Mapping[str, Sequence[Prompt]]:
-        return {f"{self.set_prefix}_{split}": self.read(split) for split in self.eval_splits}
+        return {self.set_name(split): self.read(split) for split in self.eval_splits}
+
+    def set_name(self, split: str) -> str:
+        """Return what the set of a split is called."""
+        return f"{self.set_prefix}_{split}"
 
     def read(self, split: str) -> Sequence[Prompt]:
-        """Return the prompts of a split, each made when it is asked for."""
-        return LazyPrompts(self.rows(split), lambda index, row: self._checked_prompt(split, index, row))
+        """Return the prompts of a split, each made when it is asked for.
+
+        Raises:
+            ValueError: There is no such source, split or column; the set is named.
+        """
+        try:
+            rows = self.rows(split)
+        except ValueError as error:
+            raise ValueError(f"set {self.set_name(split)!r}: {error}") from error
+        return LazyPrompts(rows, lambda index, row: self._checked_prompt(split, index, row))
 
     def _checked_prompt(self, split: str, index: int, row: Mapping[str, Any]) -> Prompt:
+        sample_id = f"{split}-{index}"
         if not isinstance(row, Mapping):
-            raise RowError(f"{split}-{index}", f"it is a {type(row).__name__}, not an object of columns")
-        return self.to_prompt(self.sample_id(split, index, row), row)
+            raise RowError(sample_id, f"it is a {type(row).__name__}, not an object of columns")
+        try:
+            sample_id = self.sample_id(split, index, row)
+            return self.to_prompt(sample_id, row)
+        except RowError:
+            raise
+        except ValueError as error:  # such as a list where a text belongs
+            raise RowError(sample_id, str(error)) from error
 
     def rows(self, split: str) -> Sequence[Mapping[str, Any]]:
         """Return the rows of a split, pictures undecoded.
@@ -88,7 +107,7 @@ class Benchmark(PromptDataModule):
         """Return a row as a prompt, best made with ``self.prompt``.
 
         Raises:
-            RowError: The row cannot be used; the reason says what would mend it.
+            RowError: The row cannot be used; the reason says what would mend it. A ``ValueError`` becomes one.
         """
 
 

@@ -1,6 +1,5 @@
 """EmoSet: photographs and the emotion they evoke, one of Mikels' eight."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,9 @@ from typing import Any
 from typing_extensions import override
 
 from mapo.data.emotion_benchmark import EmotionBenchmark
+from mapo.data.json_file import read_json
 from mapo.data.rows import RowError
-from mapo.data.source import text
+from mapo.data.source import known_split, text
 from mapo.types import Prompt
 
 MIKELS = ("amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness")
@@ -40,9 +40,11 @@ class EmoSet(EmotionBenchmark):
         official = [name for name in ("train", "val", "test") if (Path(self.path) / f"{name}.json").is_file()]
         if not official:
             return super().rows(split)
-        if split not in official:
-            raise ValueError(f"{self.path!r} has no split {split!r}; its splits are {', '.join(official)}")
-        return [{"entry": entry} for entry in _entries(Path(self.path) / f"{split}.json")]
+        file = Path(self.path) / f"{known_split(split, official, self.path)}.json"
+        entries = read_json(file)
+        if not isinstance(entries, list):
+            raise ValueError(f"{file} holds no list of [label, picture, annotation]; fetch it again")
+        return [{"entry": entry} for entry in entries]
 
     @override
     def to_prompt(self, sample_id: str, row: Mapping[str, Any]) -> Prompt:
@@ -53,7 +55,7 @@ class EmoSet(EmotionBenchmark):
         return self.ask(
             sample_id,
             text(row["answer"]).strip().casefold(),
-            row["images"] or (),
+            row["images"],
             question=text(row["problem"]),
             graded_by="text",
             **extra,
@@ -64,14 +66,4 @@ class EmoSet(EmotionBenchmark):
             raise RowError(sample_id, f"it is no list [label, picture, annotation]: {str(entry)[:80]}")
         # The authors' README shows the picture's name as a further element behind the label; their lists lack it.
         label, name = entry[0], entry[-2]
-        return self.ask(sample_id, label, [name])
-
-
-def _entries(file: Path) -> list[Any]:
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is no JSON: {error}") from error
-    if not isinstance(entries, list):
-        raise ValueError(f"{file} holds no list of [label, picture, annotation]")
-    return entries
+        return self.ask(sample_id, label, name)

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from mapo.data.emotion_benchmark import EmotionBenchmark
 from mapo.data.rows import RowError
-from mapo.data.source import text
+from mapo.data.source import missing_columns, text
 from mapo.types import Prompt
 
 EKMAN = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
@@ -63,11 +63,7 @@ class Emotion6(EmotionBenchmark):
             raise ValueError(f"label must be one of {', '.join(map(repr, _LABELS))}, got {label!r}")
         self.label = label
         self.labels = _LABELS[label]
-
-    @override
-    def eval_prompts(self) -> Mapping[str, Sequence[Prompt]]:
-        rule = "" if self.label == "folder" else f"_{self.label}"
-        return {f"{self.set_prefix}{rule}_{split}": self.read(split) for split in self.eval_splits}
+        self.set_prefix = "emotion6" if label == "folder" else f"emotion6_{label}"
 
     @override
     def rows(self, split: str) -> Sequence[Mapping[str, Any]]:
@@ -81,7 +77,7 @@ class Emotion6(EmotionBenchmark):
         label = folder if self.label == "folder" else dominant(self._shares(sample_id, row), folder)
         if label not in self.labels:
             raise RowError(sample_id, f"its picture {name!r} is in no folder of {', '.join(self.labels)}")
-        return self.ask(sample_id, label, [row.get("image") or f"images/{name}"])
+        return self.ask(sample_id, label, row.get("image") or f"images/{name}")
 
     def _shares(self, sample_id: str, row: Mapping[str, Any]) -> dict[str, float]:
         return {emotion: _share(sample_id, row, f"prob. {emotion}") for emotion in self.labels}
@@ -123,5 +119,5 @@ def _table(file: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
         there = reader.fieldnames or []
         missing = [column for column in columns if column not in there]
         if missing:
-            raise ValueError(f"{str(file)!r} has no column {', '.join(missing)}; its columns are {', '.join(there)}")
+            raise missing_columns(str(file), missing, there)
         return list(reader)

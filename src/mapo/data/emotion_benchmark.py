@@ -1,12 +1,11 @@
 """What benchmarks of emotions share: one picture, one question, one class of a closed set."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mapo.data.benchmark import Benchmark
 from mapo.data.closed_question import closed_question
-from mapo.data.official_layout import picture
+from mapo.data.official_layout import pictures
 from mapo.data.rows import RowError
 from mapo.types import Prompt
 
@@ -22,15 +21,13 @@ class EmotionBenchmark(Benchmark):
     what: str = "emotion"
     labels: tuple[str, ...]
 
-    def ask(
-        self, sample_id: str, label: str, images: Sequence[Any], *, question: str | None = None, **metadata: Any
-    ) -> Prompt:
+    def ask(self, sample_id: str, label: str, images: Any, *, question: str | None = None, **metadata: Any) -> Prompt:
         """Return the prompt that asks for a picture's class.
 
         Args:
             sample_id: As ``prompt``.
             label: The right class.
-            images: The picture, as ``datasets`` stores it or the name of a file in the benchmark's folder.
+            images: The picture, or a list of pictures, as ``mapo.data.official_layout.pictures`` takes them.
             question: The text; names all classes when None.
             **metadata: As ``prompt``; ``categories`` holds the class in any case, as "label".
 
@@ -39,12 +36,10 @@ class EmotionBenchmark(Benchmark):
         """
         if label not in self.labels:
             raise RowError(sample_id, f"its label {label!r} is none of the classes {', '.join(self.labels)}")
-        pictures = [picture(self.path, sample_id, image) for image in images or [None]]
+        shown = pictures(self.path, sample_id, images)
         text = closed_question(self.what, self.labels, verb="evoke") if question is None else question
         categories = {"label": label, **metadata.pop("categories", {})}
-        return self.prompt(
-            sample_id, text, label, images=pictures, choices=self.labels, categories=categories, **metadata
-        )
+        return self.prompt(sample_id, text, label, images=shown, choices=self.labels, categories=categories, **metadata)
 
     def split_file(self, split: str, ending: str) -> Path | None:
         """Return the file that lists a split, in the folder of a benchmark that is not on the Hub.

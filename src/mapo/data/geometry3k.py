@@ -1,6 +1,5 @@
 """Geometry3K: plane geometry problems with a diagram, answered by a value."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,10 @@ from typing import Any
 from typing_extensions import override
 
 from mapo.data.benchmark import Benchmark
-from mapo.data.rows import LazyPrompts, RowError
-from mapo.data.source import local_images, text
+from mapo.data.json_file import read_json
+from mapo.data.official_layout import pictures
+from mapo.data.rows import RowError
+from mapo.data.source import known_split, text
 from mapo.types import Prompt
 
 
@@ -28,27 +29,27 @@ class Geometry3K(Benchmark):
     columns = ("images", "problem", "answer")
 
     @override
-    def read(self, split: str) -> Sequence[Prompt]:
+    def rows(self, split: str) -> Sequence[Mapping[str, Any]]:
         official = _official_splits(Path(self.path))
         if not official:
-            return super().read(split)
-        if split not in official:
-            raise ValueError(f"{self.path!r} has no split {split!r}; its splits are {', '.join(official)}")
-        return LazyPrompts(official[split], lambda _, folder: self._official_prompt(split, folder))
+            return super().rows(split)
+        return [{"folder": folder} for folder in official[known_split(split, official, self.path)]]
+
+    @override
+    def sample_id(self, split: str, index: int, row: Mapping[str, Any]) -> str:
+        return f"{split}-{row['folder'].name}" if "folder" in row else super().sample_id(split, index, row)
 
     @override
     def to_prompt(self, sample_id: str, row: Mapping[str, Any]) -> Prompt:
-        images = local_images(self.path, row["images"] or ())
-        if not images:
-            raise RowError(sample_id, "it has no picture")
+        if "folder" in row:
+            return self._official_prompt(sample_id, row["folder"])
+        images = pictures(self.path, sample_id, row["images"])
         return self.prompt(sample_id, text(row["problem"]), text(row["answer"]), images=images)
 
-    def _official_prompt(self, split: str, folder: Path) -> Prompt:
-        sample_id, image = f"{split}-{folder.name}", folder / "img_diagram.png"
-        try:
-            row = json.loads((folder / "data.json").read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RowError(sample_id, f"{folder / 'data.json'} is no JSON: {error}") from error
+    def _official_prompt(self, sample_id: str, folder: Path) -> Prompt:
+        row, image = read_json(folder / "data.json"), folder / "img_diagram.png"
+        if not isinstance(row, dict):
+            raise RowError(sample_id, f"{folder / 'data.json'} holds a {type(row).__name__}, not an object of columns")
         if not image.is_file():
             raise RowError(sample_id, f"its diagram {image} is missing; unpack the pictures beside data.json")
         letter, choices = text(row.get("answer")).strip(), row.get("choices") or []

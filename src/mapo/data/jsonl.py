@@ -1,6 +1,5 @@
 """One's own questions: a file of JSON lines for every set."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,15 +7,13 @@ from typing import Any
 from typing_extensions import override
 
 from mapo.data.base import PromptDataModule
+from mapo.data.json_file import Line, json_lines
 from mapo.data.rows import LazyPrompts, RowError
 from mapo.types import Prompt
 
 _KINDS = {str: "text", int: "a number", float: "a number"}
 _USUAL = {"images": "images", "choices": "choices", "sample_id": "id"}
 _GRADED_BY = ("letter", "text", "either")
-
-Line = tuple[int, dict[str, Any] | str]
-"""A line's number, from 1, and its object, or, as a text, why it has none."""
 
 
 class JSONL(PromptDataModule):
@@ -91,10 +88,9 @@ class JSONL(PromptDataModule):
         """
         file = Path(path)
         try:
-            content = file.read_bytes()
+            lines = json_lines(file)
         except OSError as error:
             raise ValueError(f"set {name!r}: cannot read {path!r}: {error}. Name a file of JSON lines") from error
-        lines = [(number, _parse(line)) for number, line in enumerate(content.splitlines(), 1) if line.strip()]
         reader = _Reader(name, file, self, lines)
         return LazyPrompts(lines, lambda _, line: reader.prompt(line))
 
@@ -104,7 +100,7 @@ class _Reader:
 
     def __init__(self, name: str, file: Path, data: JSONL, lines: Sequence[Line]) -> None:
         self.file, self.data = file, data
-        rows = [row for _, row in lines if isinstance(row, dict)]
+        rows = [line.value for line in lines if isinstance(line.value, dict)]
         there = {column: None for row in rows for column in row}  # a dict keeps the order of the file
         asked = data.required | {role: column for role, column in data.optional.items() if column is not None}
         for role, column in [*asked.items(), *(("categories", column) for column in data.categories)]:
@@ -120,10 +116,10 @@ class _Reader:
         self.kinds = {role: _kind_of(row[c] for row in rows if c in row) for role, c in data.required.items()}
 
     def prompt(self, line: Line) -> Prompt:
-        number, row = line
-        sample_id = f"line-{number}"
-        if isinstance(row, str):
-            raise RowError(sample_id, f"line {number} of {self.file} is no JSON object: {row}. Write one on each line")
+        row, sample_id, place = line.value, f"line-{line.number}", f"line {line.number} of {self.file}"
+        if not isinstance(row, dict):
+            fault = line.fault or f"it is {type(row).__name__}"
+            raise RowError(sample_id, f"{place} is no JSON object: {fault}. Write one on each line")
         if (column := self.columns.get("sample_id")) and _present(row, column):
             sample_id = str(row[column])
         try:
@@ -131,7 +127,7 @@ class _Reader:
         except RowError:
             raise
         except ValueError as error:
-            raise RowError(sample_id, f"line {number} of {self.file}: {error}") from error
+            raise RowError(sample_id, f"{place}: {error}") from error
 
     def _prompt(self, sample_id: str, row: Mapping[str, Any]) -> Prompt:
         question, answer = (self._text(row, role) for role in ("question", "answer"))
@@ -175,14 +171,6 @@ class _Reader:
         if None in kinds or len(kinds) > 1 or not all(str(choice).strip() for choice in value):
             raise ValueError(f"the choices are {value!r}; write a list of texts, none of them empty")
         return [str(choice) for choice in value]
-
-
-def _parse(line: bytes) -> dict[str, Any] | str:
-    try:
-        row = json.loads(line.removeprefix(b"\xef\xbb\xbf"))  # some editors mark a file's beginning
-    except ValueError as error:
-        return str(error)
-    return row if isinstance(row, dict) else f"it is {type(row).__name__}"
 
 
 def _kind_of(values: Any) -> str:

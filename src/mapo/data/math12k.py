@@ -1,6 +1,5 @@
 r"""MATH as 12,000 training and 500 test problems: competition mathematics in text, answered by an expression."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from typing_extensions import override
 
 from mapo.data.benchmark import Benchmark
+from mapo.data.json_file import read_json
 from mapo.data.rows import RowError
 from mapo.data.source import load_rows, text
 from mapo.types import Prompt
@@ -93,7 +93,7 @@ def solution_answer(solution: str) -> str | None:
 
 def _read(sample_id: str, file: Path) -> Mapping[str, Any]:
     try:
-        row = json.loads(file.read_text(encoding="utf-8"))
+        row = read_json(file)
         return {"problem": row["problem"], **row}
     except (ValueError, KeyError, TypeError) as error:
         raise RowError(sample_id, f"{file} is no JSON object with a problem and a solution: {error!r}") from error

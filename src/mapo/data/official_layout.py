@@ -1,13 +1,15 @@
 """The layout in which authors publish: a JSON file per split, and the picture files that its rows name."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mapo.data.json_file import read_json
 from mapo.data.rows import RowError
+from mapo.data.source import known_split, missing_columns
 
-_NOT_SPLITS = {"dataset_dict", "dataset_info", "state", "query"}  # files of save_to_disk; prompts beside their rows
+# Files of the library datasets, and MathVista's prompts, which lie beside its rows.
+_NOT_SPLITS = {"dataset_dict", "dataset_info", "dataset_infos", "state", "query"}
 _PICTURE_FOLDERS = ("", "images", "data", "data/images")
 
 
@@ -21,21 +23,20 @@ def official_rows(path: str, split: str, *, columns: Sequence[str]) -> list[Any]
 
     Returns:
         The rows, those of a JSON object in the order of its keys, with None for the columns that single ones lack; None
-        where the folder has no such files at all.
+        where the folder has no such files at all, or the split as parquet, too, which holds the pictures.
 
     Raises:
         ValueError: There are such files, but none of this split, or it is no JSON, or a column is missing everywhere.
     """
     files = {file.stem: file for folder in ("data", "") for file in sorted(_row_files(Path(path) / folder))}
-    if not files:
+    if not files or Path(path, f"{split}.parquet").is_file():
         return None
-    if split not in files:
-        raise ValueError(f"{path!r} has no split {split!r}; its splits are {', '.join(sorted(files))}")
-    rows = list(_parse(files[split]))
+    file = files[known_split(split, sorted(files), path)]
+    rows = list(_parse(file))
     there = dict.fromkeys(column for row in rows if isinstance(row, Mapping) for column in row)
     missing = [column for column in columns if column not in there]
     if rows and missing:
-        raise ValueError(f"{files[split]} has no column {', '.join(missing)}; its columns are {', '.join(there)}")
+        raise missing_columns(str(file), missing, there)
     return [{**dict.fromkeys(columns), **row} if isinstance(row, Mapping) else row for row in rows]
 
 
@@ -67,6 +68,16 @@ def picture(path: str, sample_id: str, image: Any) -> Any:
     )
 
 
+def pictures(path: str, sample_id: str, images: Any) -> list[Any]:
+    """Return a row's pictures as ``picture`` does, of a list or of one alone.
+
+    Raises:
+        RowError: There is none, or a file is missing.
+    """
+    several = images if isinstance(images, list | tuple) and images else [images or None]
+    return [picture(path, sample_id, image) for image in several]
+
+
 def _row_files(folder: Path) -> list[Path]:
     files = [*folder.glob("*.json"), *folder.glob("*.jsonl")]
     return [file for file in files if file.stem not in _NOT_SPLITS]
@@ -77,18 +88,3 @@ def _parse(file: Path) -> Sequence[Any]:
     if not isinstance(rows, list | dict):
         raise ValueError(f"{file} holds a {type(rows).__name__}, not a list of rows or an object of rows by id")
     return rows if isinstance(rows, list) else list(rows.values())
-
-
-def read_json(file: Path) -> Any:
-    """Return what a JSON file holds, a list for one of JSON lines.
-
-    Raises:
-        ValueError: It is no JSON.
-    """
-    text = file.read_text(encoding="utf-8")
-    try:
-        if file.suffix == ".jsonl":  # not splitlines: it also cuts at separators that JSON strings may hold
-            return [json.loads(line) for line in text.split("\n") if line.strip()]
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{file} is no JSON: {error}; fetch it again") from error

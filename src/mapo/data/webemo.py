@@ -91,13 +91,9 @@ class WEBEmo(EmotionBenchmark):
         if taxonomy not in _LEVELS:
             raise ValueError(f"taxonomy must be 25, 6 or 2 classes, got {taxonomy!r}")
         self.taxonomy = taxonomy
+        self.set_prefix = "webemo" if taxonomy == 25 else f"webemo{taxonomy}"
         self.labels = tuple(dict.fromkeys(emotion[_LEVELS[taxonomy]] for emotion in EMOTIONS))
         self.what = "sentiment" if taxonomy == 2 else "emotion"
-
-    @override
-    def eval_prompts(self) -> Mapping[str, Sequence[Prompt]]:
-        level = "" if self.taxonomy == 25 else str(self.taxonomy)
-        return {f"{self.set_prefix}{level}_{split}": self.read(split) for split in self.eval_splits}
 
     @override
     def rows(self, split: str) -> Sequence[Mapping[str, Any]]:
@@ -120,7 +116,7 @@ class WEBEmo(EmotionBenchmark):
         )
         image = row.get("image") or f"images/{PurePosixPath(urlsplit(url).path).name}"
         try:
-            return self.ask(sample_id, emotion[_LEVELS[self.taxonomy]], [image], **metadata)
+            return self.ask(sample_id, emotion[_LEVELS[self.taxonomy]], image, **metadata)
         except RowError as error:
             raise RowError(sample_id, f"{error.reason}; it is that of {url!r}, which is not downloaded here") from error
 
