@@ -30,6 +30,13 @@ def test_wilson_inverts_the_score_test():
         assert abs(0.3 - end) / math.sqrt(end * (1 - end) / 50) == pytest.approx(1.959964, abs=1e-6)
 
 
+@pytest.mark.parametrize("size", [1, 7, 20.3, 101, 1319])
+def test_nothing_lies_below_a_share_of_0_or_above_1(size):
+    """To the last bit: 4.9e-17 would be read as a figure."""
+    assert wilson_interval(0.0, size)[0] == 0.0
+    assert wilson_interval(1.0, size)[1] == 1.0
+
+
 def test_wilson_is_symmetric():
     low, high = wilson_interval(0.2, 17)
     assert wilson_interval(0.8, 17) == pytest.approx((1 - high, 1 - low))

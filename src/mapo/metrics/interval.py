@@ -19,7 +19,7 @@ def wilson_interval(share: float, size: float, z: float = _Z_95) -> tuple[float,
         z: Quantile of the normal distribution; 95 % of it lie between -1.96 and 1.96.
 
     Returns:
-        The lower and the upper end, in [0, 1].
+        The lower and the upper end, in [0, 1]; exactly 0 below a share of 0, and 1 above a share of 1.
 
     Example:
         >>> low, high = wilson_interval(8 / 10, 10)
@@ -28,7 +28,9 @@ def wilson_interval(share: float, size: float, z: float = _Z_95) -> tuple[float,
     """
     square = z * z / size
     centre, half = share + square / 2, z * math.sqrt(share * (1 - share) / size + square / (4 * size))
-    return max(0.0, (centre - half) / (1 + square)), min(1.0, (centre + half) / (1 + square))
+    low, high = (centre - half) / (1 + square), (centre + half) / (1 + square)
+    # At a share of 0 or 1 an end is that share, which rounding would miss by 1e-17.
+    return 0.0 if share == 0 else max(0.0, low), 1.0 if share == 1 else min(1.0, high)
 
 
 def effective_size(means: Sequence[float], num: int = 1) -> float:
