@@ -1,12 +1,26 @@
 import json
+from dataclasses import dataclass, replace
 
 import torch
 
 from mapo.callbacks.completion_rows import evaluation_rows, phase_rows
 from mapo.modules.records import EvaluationRecord, PhaseRecord
+from mapo.rewards.base import Reward
 from mapo.types import Completion, EncodedPrompt, Prompt, Rollouts, Scores
 
 NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Reading(Reward):
+    is_accuracy: bool = True
+    name = "math_answer"
+
+    def __call__(self, completions):
+        return [None] * len(completions)
+
+    def answer(self, completion):
+        return completion.text.partition("<")[0] or None
 
 
 def rollouts(*sample_ids: str) -> Rollouts:
@@ -63,15 +77,23 @@ def test_what_could_not_be_scored_is_null_in_json():
 def test_verdict_extracted_answer_and_categories_stand_beside_the_gold_one():
     made = rollouts("a", "b")
     made.prompts[0].prompt.metadata["categories"] = {"level": 5, "skill": ["areas", "angles"], "none": None}
-    # right, wrong (half a point is not right), failed though the accuracy alone was 1, wrong
+    # right, wrong (half a point is not right), failed, wrong
     record = EvaluationRecord(
-        "val", "grid", "sampled", made, scores([[1.0, 0.5], [1.0, 0.0]], [[True, True], [False, True]])
+        "val", "grid", "sampled", made, scores([[1.0, 0.5], [0.0, 0.0]], [[True, True], [False, True]])
     )
-    rows = evaluation_rows(record, phase=0, read=lambda completion: completion.text.partition("<")[0] or None)
+    rows = evaluation_rows(record, phase=0, rewards=[Reading()])
     assert [row["verdict"] for row in rows] == ["right", "wrong", "failed", "wrong"]
     assert [row["extracted_answer"] for row in rows] == ["short", None, "short", None]
     assert [row["categories"] for row in rows] == [{"level": ["5"], "skill": ["angles", "areas"]}] * 2 + [{}] * 2
     assert [row["extracted_answer"] for row in evaluation_rows(record, phase=0)] == [None] * 4
+
+
+def test_a_component_that_could_not_tell_does_not_take_back_a_verdict():
+    made = scores([[1.0, 0.0]], [[True, True]])
+    unsure = replace(made, valid=torch.tensor([[False, False]]))
+    record = EvaluationRecord("val", "grid", "sampled", rollouts("a"), unsure)
+    rows = evaluation_rows(record, phase=0, rewards=[Reading()])
+    assert [(row["verdict"], row["valid"]) for row in rows] == [("right", False), ("wrong", False)]
 
 
 def test_a_rank_without_prompts_has_no_rows():

@@ -14,7 +14,7 @@ def sample(name: str, accuracy: str, answers: str = "", **fields) -> Sample:
     """A sample by its accuracies, one digit each, and its answers, one letter each; ``-`` for none."""
     values = tuple(float(digit) for digit in accuracy)
     settings = {
-        "valid": (True,) * len(values),
+        "judged": (True,) * len(values),
         "truncated": (False,) * len(values),
         "success": tuple(value == 1 for value in values),
         "lengths": tuple(range(1, len(values) + 1)),
@@ -27,7 +27,7 @@ def test_figures_by_hand():
     """Three samples of four completions, and one row that could not be asked."""
     samples = [
         sample("a", "1100", "rrwv", truncated=(False, False, True, True)),
-        sample("b", "1000", "rww-", valid=(True, True, True, False)),
+        sample("b", "1000", "rww-", judged=(True, True, True, False)),
         sample("c", "1111", "rrrr", components={}),
         Sample("d"),
     ]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from arithmetic import EvenLength
 
-from mapo.modules.answers import answer_reader, categories_of, samples_of
+from mapo.modules.answers import answer_reader, categories_of, judged, samples_of
 from mapo.modules.records import EvaluationRecord
 from mapo.types import Completion, EncodedPrompt, Prompt, Rollouts, Scores
 
@@ -13,6 +13,8 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Reading(EvenLength):
+    name = "even_length"
+
     def answer(self, completion):
         return completion.text or None
 
@@ -20,6 +22,7 @@ class Reading(EvenLength):
 @dataclass(frozen=True)
 class Unread(Reading):
     is_accuracy: bool = False
+    name = "think_format"
 
 
 def prompt(sample_id: str = "a", categories: object = None) -> Prompt:
@@ -35,27 +38,33 @@ def record(*prompts: Prompt) -> EvaluationRecord:
         )
         for one in prompts
     )
-    accuracy = torch.tensor([[1.0, 1.0], [0.5, 0.0]])[: len(prompts)]
-    valid = torch.tensor([[True, False], [True, True]])[: len(prompts)]
-    format_ = torch.tensor([[1.0, NAN], [0.0, 1.0]])[: len(prompts)]
-    scores = Scores(accuracy, accuracy == 1, accuracy, valid, {"even_length": accuracy, "think_format": format_})
+    right = torch.tensor([[1.0, NAN], [0.5, 0.0]])[: len(prompts)]
+    tidy = torch.tensor([[1.0, 0.0], [NAN, 1.0]])[: len(prompts)]
+    accuracy, valid = right.nan_to_num(0.0), ~(right + tidy).isnan()
+    scores = Scores(accuracy, accuracy == 1, accuracy, valid, {"even_length": right, "think_format": tidy})
     encoded = tuple(EncodedPrompt(one, torch.arange(3), {}, "") for one in prompts)
     return EvaluationRecord("val", "grid", "sampled", Rollouts(encoded, groups, (), 1.0), scores)
 
 
 def test_a_sample_holds_its_own_completions():
-    first, second = samples_of(
-        record(prompt("a", {"level": 1}), prompt("b")), ["think_format"], answer_reader([Reading()])
-    )
-    assert (first.sample_id, first.accuracy, first.valid) == ("a", (1.0, 0.0), (True, False))  # failed counts as wrong
+    rewards = [Reading(), Unread()]
+    first, second = samples_of(record(prompt("a", {"level": 1}), prompt("b")), rewards)
+    assert (first.sample_id, first.accuracy, first.judged) == ("a", (1.0, 0.0), (True, False))  # failed counts as wrong
     assert (first.truncated, first.lengths, first.answers) == ((False, True), (2, 3), ("yes", None))
-    assert (first.success, first.categories) == ((True, True), {"level": ("1",)})
-    assert first.components.keys() == {"think_format"}
-    assert (second.sample_id, second.accuracy, second.components) == ("b", (0.5, 0.0), {"think_format": (0.0, 1.0)})
+    assert (first.success, first.categories) == ((True, False), {"level": ("1",)})
+    assert (first.components, second.components["think_format"][1]) == ({"think_format": (1.0, 0.0)}, 1.0)
+    assert (second.sample_id, second.accuracy) == ("b", (0.5, 0.0))
+
+
+def test_another_component_that_could_not_tell_fails_no_verdict():
+    made = record(prompt("a"), prompt("b"))
+    assert made.scores.valid.tolist() == [[True, False], [False, True]]
+    assert judged(made.scores, [Unread(), Reading()]).tolist() == [[True, False], [True, True]]
+    assert judged(made.scores, [Unread()]).tolist() == made.scores.valid.tolist()  # success
 
 
 def test_a_rank_without_rows_has_no_samples():
-    assert samples_of(record()) == []
+    assert samples_of(record(), [Reading()]) == []
 
 
 def test_answers_are_read_by_the_accuracy_alone_and_only_where_it_does():

@@ -28,6 +28,8 @@ class SuccessRate(Tidy):
 
 @dataclass(frozen=True)
 class Reading(EvenLength):
+    name = "even_length"
+
     def answer(self, completion):
         return completion.text
 

@@ -1,11 +1,12 @@
 """Completions of a phase or an evaluated batch as plain rows, one per completion."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mapo.modules.answers import AnswerReader, categories_of
+from mapo.modules.answers import answer_reader, categories_of, judged
 from mapo.modules.records import EvaluationRecord, PhaseRecord
+from mapo.rewards.base import Reward
 from mapo.types import Rollouts, Scores
 
 
@@ -24,14 +25,15 @@ def phase_rows(record: PhaseRecord, *, epoch: int) -> list[dict[str, Any]]:
     ]
 
 
-def evaluation_rows(record: EvaluationRecord, *, phase: int, read: AnswerReader | None = None) -> list[dict[str, Any]]:
+def evaluation_rows(record: EvaluationRecord, *, phase: int, rewards: Sequence[Reward] = ()) -> list[dict[str, Any]]:
     """Return the completions of an evaluated batch with their scores and verdicts.
 
     Args:
         record: The batch.
         phase: Rollout phases finished before it.
-        read: Says what a completion answers; without it no answer is extracted.
+        rewards: What the batch was scored by; the accuracy among them gives the verdicts and reads the answers.
     """
+    read, verdicts = answer_reader(rewards), judged(record.scores, rewards).flatten().tolist()
     place = {"stage": record.stage, "set": record.set_name, "mode": record.mode, "phase": phase}
     completions = [completion for group in record.rollouts.completions for completion in group]
     rows = _completion_rows(record.rollouts, record.scores)
@@ -41,17 +43,17 @@ def evaluation_rows(record: EvaluationRecord, *, phase: int, read: AnswerReader 
             **row,
             "answer": completion.prompt.answer,
             "extracted_answer": None if read is None else read(completion),
-            "verdict": _verdict(row),
+            "verdict": _verdict(row["accuracy"], is_judged),
             "categories": {name: list(values) for name, values in categories_of(completion.prompt).items()},
         }
-        for row, completion in zip(rows, completions, strict=True)
+        for row, completion, is_judged in zip(rows, completions, verdicts, strict=True)
     ]
 
 
-def _verdict(row: Mapping[str, Any]) -> str:
-    if not row["valid"]:
+def _verdict(accuracy: float, is_judged: bool) -> str:
+    if not is_judged:
         return "failed"
-    return "right" if row["accuracy"] == 1 else "wrong"
+    return "right" if accuracy == 1 else "wrong"
 
 
 def _completion_rows(rollouts: Rollouts, scores: Scores) -> Iterator[dict[str, Any]]:

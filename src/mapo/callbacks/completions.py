@@ -15,7 +15,6 @@ from mapo.callbacks.json_lines import Cursor, JsonLines
 from mapo.callbacks.log_dir import log_dir
 from mapo.callbacks.phases import phases_finished
 from mapo.callbacks.ranks import gather
-from mapo.modules.answers import answer_reader
 from mapo.modules.records import EvaluationRecord, PhaseRecord
 from mapo.types import Prompt
 
@@ -120,9 +119,9 @@ class CompletionsTable(Callback):
             sys.stdout.write(f"predictions  {self._folder / self._name('predictions')}\n")
 
     def _keep_evaluation(self, trainer: Trainer, pl_module: LightningModule, batch: Any, stem: str) -> None:
-        read = answer_reader(getattr(pl_module, "rewards", ()))
+        rewards = getattr(pl_module, "rewards", ())
         for record in getattr(pl_module, "last_evaluation", ()) if batch else ():  # an uneven last batch may be empty
-            self._keep(stem, evaluation_rows(record, phase=phases_finished(trainer), read=read))
+            self._keep(stem, evaluation_rows(record, phase=phases_finished(trainer), rewards=rewards))
             records = self._shown.setdefault((f"{record.stage}/{record.set_name}", record.mode), [])
             if sum(len(shown.rollouts.prompts) for shown in records) < self.num_groups:
                 records.append(record)

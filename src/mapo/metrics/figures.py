@@ -89,12 +89,11 @@ def _pass_figures(asked: Sequence[Sample], num_samples: int, num: int) -> Mappin
 
 def _completion_figures(asked: Sequence[Sample]) -> dict[str, float]:
     names = sorted({name for sample in asked for name in sample.components})
-    of_all = [value for sample in asked for value in sample.valid]
     components = {name: [v for sample in asked for v in sample.components[name]] for name in names}
     return {
         "truncated_share": _mean([value for sample in asked for value in sample.truncated]),
         "completion_length": _mean([value for sample in asked for value in sample.lengths]),
-        "failed_verdict_share": _mean([not value for value in of_all]),
+        "failed_verdict_share": _mean([not value for sample in asked for value in sample.judged]),
         "success_rate": _mean([value for sample in asked for value in sample.success]),
         **{name: _mean([v for v in values if not math.isnan(v)]) for name, values in components.items()},
     }

@@ -18,7 +18,7 @@ class Sample:
     Attributes:
         sample_id: Identifies the prompt within its set.
         accuracy: Of every completion, in [0, 1]; 0 where the verdict failed.
-        valid: False where the verdict failed.
+        judged: False where the verdict failed.
         truncated: True where the length limit ended the completion.
         success: True where every required reward component is fully earned.
         lengths: In tokens.
@@ -29,7 +29,7 @@ class Sample:
 
     sample_id: str
     accuracy: tuple[float, ...] = ()
-    valid: tuple[bool, ...] = ()
+    judged: tuple[bool, ...] = ()
     truncated: tuple[bool, ...] = ()
     success: tuple[bool, ...] = ()
     lengths: tuple[int, ...] = ()

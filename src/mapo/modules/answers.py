@@ -1,42 +1,48 @@
 """An evaluated batch as one sample per prompt: what was answered, what it is worth, what the prompt belongs to."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+from jaxtyping import Bool
+from torch import Tensor
 
 from mapo.metrics.samples import Sample
 from mapo.modules.records import EvaluationRecord
 from mapo.rewards.base import Reward
-from mapo.types import Completion, Prompt
+from mapo.types import Completion, Prompt, Scores
 
 AnswerReader = Callable[[Completion], str | None]
 
 
-def answer_reader(rewards: Iterable[Reward]) -> AnswerReader | None:
+def answer_reader(rewards: Sequence[Reward]) -> AnswerReader | None:
     """Return the function by which the accuracy component reads answers; None where it reads none."""
-    accuracy = next((reward for reward in rewards if reward.is_accuracy), None)
+    accuracy = _accuracy(rewards)
     if accuracy is None or type(accuracy).answer is Reward.answer:
         return None
     return accuracy.answer
 
 
-def samples_of(
-    record: EvaluationRecord, components: Collection[str] = (), read: AnswerReader | None = None
-) -> list[Sample]:
+def judged(scores: Scores, rewards: Sequence[Reward]) -> Bool[Tensor, "B G"]:
+    """Return where the accuracy could be told, whatever other components had to say; elsewhere it is 0."""
+    accuracy = _accuracy(rewards)
+    return scores.valid if accuracy is None else ~scores.components[accuracy.name].isnan()
+
+
+def samples_of(record: EvaluationRecord, rewards: Sequence[Reward]) -> list[Sample]:
     """Return the prompts of an evaluated batch with all their completions.
 
     Args:
         record: The batch.
-        components: Reward components to keep.
-        read: Says what a completion answers; samples hold no answers when None.
+        rewards: What it was scored by; samples hold what the accuracy among them reads, and the values of the others.
     """
-    scores = record.scores
-    accuracy = scores.accuracy.masked_fill(~scores.valid, 0.0).tolist()  # a verdict that failed counts as wrong
-    valid, success = scores.valid.tolist(), scores.success.tolist()
-    values = {name: scores.components[name].tolist() for name in components}
+    scores, read = record.scores, answer_reader(rewards)
+    accuracy, success = scores.accuracy.tolist(), scores.success.tolist()
+    verdicts = judged(scores, rewards).tolist()
+    values = {reward.name: scores.components[reward.name].tolist() for reward in rewards if not reward.is_accuracy}
     return [
         Sample(
             sample_id=group[0].prompt.sample_id,
             accuracy=tuple(accuracy[b]),
-            valid=tuple(valid[b]),
+            judged=tuple(verdicts[b]),
             truncated=tuple(completion.truncated for completion in group),
             success=tuple(success[b]),
             lengths=tuple(len(completion.token_ids) for completion in group),
@@ -65,6 +71,10 @@ def categories_of(prompt: Prompt) -> dict[str, tuple[str, ...]]:
         )
     texts = {str(name): _texts(values) for name, values in given.items()}
     return {name: values for name, values in texts.items() if values}
+
+
+def _accuracy(rewards: Sequence[Reward]) -> Reward | None:
+    return next((reward for reward in rewards if reward.is_accuracy), None)
 
 
 def _texts(values: object) -> tuple[str, ...]:

@@ -25,7 +25,8 @@ class Evaluator:
             ValueError: A reward component has the name of another figure.
         """
         self._evaluation = evaluation
-        self._read = answer_reader(rewards)
+        self._rewards = tuple(rewards)
+        self._votes = answer_reader(rewards) is not None
         self._components = [reward.name for reward in rewards if not reward.is_accuracy]
         self._metrics: dict[tuple[str, str, Mode], SampleMetric] = {}
         taken = set_figures([Sample("")], num=1).keys() & set(self._components)
@@ -38,8 +39,8 @@ class Evaluator:
 
     def update(self, record: EvaluationRecord, device: torch.device) -> None:
         """Take in one batch of this rank."""
-        samples = samples_of(record, self._components, self._read)
-        self._metric(record.stage, record.set_name, record.mode, device).update(samples)
+        metric = self._metric(record.stage, record.set_name, record.mode, device)
+        metric.update(samples_of(record, self._rewards))
 
     def compute(self, stage: str, set_names: list[str], trainer: Trainer, device: torch.device) -> dict[str, float]:
         """Return ``<stage>/<set>/<figure>`` and ``<stage>/<summary>`` over all ranks.
@@ -61,7 +62,7 @@ class Evaluator:
                 metric.update([])  # a rank without rows is no mistake that torchmetrics should warn of
                 samples = (*metric.compute().samples, *bad)
                 own = {} if data is None else own_figures(data, name, samples)
-                found = mode_figures(samples, num, mode, votes=self._read is not None, own=own)
+                found = mode_figures(samples, num, mode, votes=self._votes, own=own)
                 figures |= {f"{stage}/{name}/{figure}": value for figure, value in found.items()}
         return figures | ({} if data is None else summary(stage, set_names, data.out_of_domain_names, figures))
 
@@ -78,7 +79,7 @@ class Evaluator:
                 samples = [replace(answered, sample_id=p.sample_id, categories=categories_of(p)) for p in rows]
                 samples += map(Sample, data.bad_rows.get(set_name, ()))
                 own = own_figures(data, set_name, samples)
-            names |= mode_figures(samples, num, mode, votes=self._read is not None, own=own).keys()
+            names |= mode_figures(samples, num, mode, votes=self._votes, own=own).keys()
         return names
 
     def _metric(self, stage: str, set_name: str, mode: Mode, device: torch.device) -> SampleMetric:
