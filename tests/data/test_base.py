@@ -81,6 +81,14 @@ def test_skipped_rows_leave_training_and_are_kept_for_the_denominator_of_evaluat
     assert list(data.bad_rows["additions"]) == ["val-4"]
 
 
+def test_a_warning_names_so_many_rows_that_it_can_be_read():
+    data = Additions(on_bad_row="skip")
+    data.setup("validate")
+    with pytest.warns(UserWarning, match="300 rows are counted as wrong") as warnings:
+        data.reject_eval_rows("additions", {f"row-{i}": "too long" for i in range(300)})
+    assert str(warnings[0].message).endswith("'row-19': too long; and 280 more")
+
+
 def test_dropped_training_rows_are_counted_and_named():
     data = Additions(batch_size=2)
     data.setup("fit")

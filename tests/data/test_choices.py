@@ -8,12 +8,12 @@ def test_choices_are_written_by_letter():
     assert lettered(["x", "y"], "{letter}:{text}") == "A:x\nB:y"
 
 
-@pytest.mark.parametrize("answer", ["A", "B", "(B)", "B.", " A ", "1/2", "2"])
+@pytest.mark.parametrize("answer", ["A", "B", "(B)", "B.", " A ", "b", "1/2", "2"])
 def test_a_letter_or_a_text_of_a_choice_may_be_right(answer):
     refuse_other_answers("7", answer, ["1/2", "2"])
 
 
-@pytest.mark.parametrize("answer", ["C", "(C)", "3", "", "AB", "a"])
+@pytest.mark.parametrize("answer", ["C", "(C)", "3", "", "AB", "c"])
 def test_other_answers_are_refused(answer):
     with pytest.raises(RowError, match=r"row '7': its answer .* is not among its 2 choices \(A: 1/2; B: 2\)"):
         refuse_other_answers("7", answer, ["1/2", "2"])

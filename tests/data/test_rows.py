@@ -69,5 +69,5 @@ def test_no_row_no_usable_row_and_a_double_id_are_errors_either_way(on_bad_row):
         admit("val", [], on_bad_row)
     with pytest.raises(ValueError, match=r"1 of 1 rows|none of its 1 rows"):
         admit("val", [row(answer="")], on_bad_row)
-    with pytest.raises(ValueError, match="set 'val': sample id 'a' is there twice"):
+    with pytest.raises(ValueError, match="set 'val': sample id 'a' is there twice; remove one row"):
         admit("val", [row(), row()], on_bad_row)

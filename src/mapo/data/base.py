@@ -12,8 +12,10 @@ from typing_extensions import override
 
 from mapo.data.loader import EvaluationLoader, PhaseLoader
 from mapo.data.prompting import THINK_AND_BOX, build_messages
-from mapo.data.rows import RowError, admit, select
+from mapo.data.rows import RowError, admit, listed, select
 from mapo.types import Prompt
+
+_MOST_NAMED = 20  # rows in one warning; results.json has all that count as wrong
 
 
 class PromptDataModule(LightningDataModule, ABC):
@@ -190,9 +192,8 @@ class PromptDataModule(LightningDataModule, ABC):
             ValueError: There is such a row and ``on_bad_row`` of the set's own benchmark is "error".
         """
         if reasons and self.owner(name).on_bad_row == "error":
-            listed = "; ".join(f"{sample_id!r}: {reason}" for sample_id, reason in list(reasons.items())[:5])
             raise ValueError(
-                f"set {name!r}: {len(reasons)} rows cannot be evaluated. {listed}. "
+                f"set {name!r}: {len(reasons)} rows cannot be evaluated. {listed(reasons)}. "
                 "Mend this, or pass on_bad_row='skip' to count them as wrong"
             )
         rows = self.eval_sets[name]
@@ -235,5 +236,4 @@ class PromptDataModule(LightningDataModule, ABC):
 
 def _report(name: str, bad: Mapping[str, str], consequence: str) -> None:
     if bad:
-        reasons = "; ".join(f"{sample_id!r}: {reason}" for sample_id, reason in bad.items())
-        rank_zero_warn(f"set {name!r}: {len(bad)} rows are {consequence}. {reasons}")
+        rank_zero_warn(f"set {name!r}: {len(bad)} rows are {consequence}. {listed(bad, _MOST_NAMED)}")

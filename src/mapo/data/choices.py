@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mapo.data.rows import RowError
 
-_LETTER = re.compile(r"\(?([A-Z])[).:]*")
+_LETTER = re.compile(r"\(?([A-Za-z])[).:]*")
 
 
 def lettered(choices: Sequence[str], form: str = "({letter}) {text}") -> str:
@@ -25,13 +25,18 @@ def letter_of(index: int) -> str:
 
 
 def refuse_other_answers(sample_id: str, answer: str, choices: Sequence[str]) -> None:
-    """Refuse an answer that is neither the letter of one of the choices nor the text of one.
+    """Refuse an answer that is neither the letter of one of the choices nor the text of one, in any case.
 
     Raises:
         RowError: It names no choice, though there are some.
     """
     match = _LETTER.fullmatch(answer.strip())
-    if not choices or answer in choices or (match and ord(match.group(1)) - ord("A") < len(choices)):
+    texts = [choice.strip().casefold() for choice in choices]
+    if not choices or answer.strip().casefold() in texts:
         return
-    listed = "; ".join(f"{letter_of(i)}: {choice}" for i, choice in enumerate(choices))
-    raise RowError(sample_id, f"its answer {answer!r} is not among its {len(choices)} choices ({listed})")
+    if match is None or match.group(1).upper() not in map(letter_of, range(len(choices))):
+        listed = lettered(choices, "{letter}: {text}").replace("\n", "; ")
+        raise RowError(
+            sample_id,
+            f"its answer {answer!r} is not among its {len(choices)} choices ({listed}); write one's letter or text",
+        )

@@ -7,6 +7,7 @@ from typing import Any
 from typing_extensions import override
 
 from mapo.data.base import PromptDataModule
+from mapo.data.choices import refuse_other_answers
 from mapo.data.json_file import Line, json_lines
 from mapo.data.rows import LazyPrompts, RowError
 from mapo.types import Prompt
@@ -124,8 +125,8 @@ class _Reader:
             sample_id = str(row[column])
         try:
             return self._prompt(sample_id, row)
-        except RowError:
-            raise
+        except RowError as error:
+            raise RowError(sample_id, f"{place}: {error.reason}") from error
         except ValueError as error:
             raise RowError(sample_id, f"{place}: {error}") from error
 
@@ -134,8 +135,7 @@ class _Reader:
         if not question.strip():
             raise ValueError(f"the question (column {self.columns['question']!r}) is empty")
         choices = self._choices(row)
-        if choices and not _is_choice(answer, choices):
-            raise ValueError(f"the answer {answer!r} is neither a letter nor the text of one of the choices {choices}")
+        refuse_other_answers(sample_id, answer, choices)
         prompt = self.data.prompt(sample_id, question, answer, images=self._images(row))
         metadata = _metadata({name: value for name, value in row.items() if name not in self.columns.values()})
         if choices:
@@ -167,10 +167,12 @@ class _Reader:
 
     def _choices(self, row: Mapping[str, Any]) -> list[str]:
         value = row.get(self.columns.get("choices", "")) or []
-        kinds = {_KINDS.get(type(choice)) for choice in value} if isinstance(value, list) else {None}
-        if None in kinds or len(kinds) > 1 or not all(str(choice).strip() for choice in value):
-            raise ValueError(f"the choices are {value!r}; write a list of texts, none of them empty")
-        return [str(choice) for choice in value]
+        choices = value if isinstance(value, list) else [None]
+        kinds, texts = {_KINDS.get(type(choice)) for choice in choices}, [str(choice) for choice in choices]
+        different = {text.strip().casefold() for text in texts} - {""}
+        if None in kinds or len(kinds) > 1 or len(different) < len(texts):
+            raise ValueError(f"the choices are {value!r}; write a list of texts, all different and none of them empty")
+        return texts
 
 
 def _kind_of(values: Any) -> str:
@@ -180,12 +182,6 @@ def _kind_of(values: Any) -> str:
 
 def _present(row: Mapping[str, Any], column: str) -> bool:
     return row.get(column) not in (None, "", [])
-
-
-def _is_choice(answer: str, choices: Sequence[str]) -> bool:
-    letters = [chr(ord("A") + i) for i in range(len(choices))]
-    texts = [choice.strip().casefold() for choice in choices]
-    return answer.strip().upper() in letters or texts.count(answer.strip().casefold()) == 1
 
 
 def _category(value: Any, column: str) -> str | list[str]:

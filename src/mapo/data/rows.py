@@ -1,6 +1,6 @@
 """Raw rows to prompts: read when needed, checked once, each fault named."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from typing_extensions import override
@@ -66,7 +66,9 @@ def admit(
     for index in range(len(prompts)):
         sample_id, reason = _examine(prompts, index)
         if sample_id in seen:
-            raise ValueError(f"set {name!r}: sample id {sample_id!r} is there twice; ids must be unique within a set")
+            raise ValueError(
+                f"set {name!r}: sample id {sample_id!r} is there twice; remove one row, or give it an id of its own"
+            )
         seen.add(sample_id)
         if reason is None:
             kept.append(index)
@@ -106,14 +108,24 @@ def _parts(content: Any) -> Sequence[Any]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
+def listed(reasons: Mapping[str, str], most: int = 5) -> str:
+    """Return what is wrong with the first of some rows, by sample id, and how many there are besides.
+
+    Example:
+        >>> listed({"a": "no picture", "b": "no answer", "c": "no answer"}, most=2)
+        "'a': no picture; 'b': no answer; and 1 more"
+    """
+    first = [f"{sample_id!r}: {reason}" for sample_id, reason in list(reasons.items())[:most]]
+    return "; ".join(first + ([f"and {len(reasons) - most} more"] if len(reasons) > most else []))
+
+
 def _refuse(name: str, total: int, bad: dict[str, str], on_bad_row: str) -> None:
     if total == 0:
         raise ValueError(f"set {name!r} has no rows; check its path and split")
-    listed = "; ".join(f"{sample_id!r}: {reason}" for sample_id, reason in list(bad.items())[:5])
     if bad and on_bad_row == "error":
         raise ValueError(
-            f"set {name!r}: {len(bad)} of {total} rows cannot be used. {listed}{'; ...' if len(bad) > 5 else ''}. "
+            f"set {name!r}: {len(bad)} of {total} rows cannot be used. {listed(bad)}. "
             "Mend or remove them, or pass on_bad_row='skip' (training leaves them out, evaluation counts them as wrong)"
         )
     if len(bad) == total:
-        raise ValueError(f"set {name!r}: none of its {total} rows can be used. {listed}")
+        raise ValueError(f"set {name!r}: none of its {total} rows can be used. {listed(bad)}")
