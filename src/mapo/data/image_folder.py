@@ -33,8 +33,8 @@ class ImageFolder(PromptDataModule):
     is a set ``<name>_<split>``, or ``<name>`` where there is only the one. Rows come in a fixed mixed order, so that
     the first of them (``max_eval_samples``) are of all classes; a row is known by the path of its file in the root.
 
-    Two emotion benchmarks come in this form, for academic use, with Mikels' eight classes (amusement, anger, awe,
-    contentment, disgust, excitement, fear, sadness):
+    Two emotion benchmarks come in this form, with Mikels' eight classes (amusement, anger, awe, contentment, disgust,
+    excitement, fear, sadness); no licence of either is known here, and the pictures' rights stay with their owners:
 
     - FI of You et al. 2016 (https://arxiv.org/abs/1605.02677), about 23,308 pictures in ``<root>/<label>/``;
     - ArtPhoto of Machajdik and Hanbury 2010 (https://doi.org/10.1145/1873951.1873965), 806 pictures in one flat folder

@@ -33,7 +33,7 @@ class MathVerse(EvaluationOnlyBenchmark):
     "question_type": "multi-choice", "metadata": {"split": "testmini", "source": "GeoQA", "subject": "Plane Geometry",
     "subfield": "Angle"}, "query_wo": "…", "query_cot": "…", "question_for_eval": "…"}``. The official layout is
     ``testmini.json`` and ``testmini_text_only.json`` with a folder ``images``; the website's rows (an object by pid,
-    the version inside the metadata) are read, too.
+    the version inside the metadata; CC BY-SA 4.0) are read, too.
 
     The question is the authors' ``query_cot``, composed alike where the source has none: it asks for reasoning, then a
     letter or a value. A row of version "Vision Only" has its question in the picture. A choice is graded by letter or
