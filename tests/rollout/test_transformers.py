@@ -3,6 +3,8 @@ import torch
 
 from mapo.functional.noise import stream_key
 from mapo.policies.policy import Lora, Policy
+from mapo.rollout.lean import LeanDecoder
+from mapo.rollout.padded import PaddedDecoder
 from mapo.rollout.transformers import TransformersEngine
 from mapo.types import Sampling
 
@@ -38,6 +40,11 @@ def roll(policy, prompts, *, group_size=4, rows=128, **sampling):
     return TransformersEngine(max_batch_rows=rows).generate(
         policy, prompts, group_size=group_size, sampling=Sampling(**sampling), streams=streams
     )
+
+
+def padded(policy, prompts, capacity, **_):
+    """In place of the lean decoder."""
+    return PaddedDecoder(policy, prompts, capacity)
 
 
 def by_sample(rollouts):
@@ -155,17 +162,25 @@ def test_prompt_and_images_pass_through_the_model_once(policy, prompts):
     assert [shape[0] for shape in prefills] == [1] * 5
 
 
-def test_finished_rows_leave_the_batch(policy, prompts):
-    sizes = []
-    hook = policy.model.model.language_model.register_forward_pre_hook(
-        lambda _, args, kwargs: sizes.append(len(kwargs["inputs_embeds"])), with_kwargs=True
+def rows_per_step(monkeypatch, decoder, run):
+    """The sizes of the batches that a decoder advances in a run."""
+    sizes, advance = [], decoder.advance
+    monkeypatch.setattr(decoder, "advance", lambda self, tokens: sizes.append(len(tokens)) or advance(self, tokens))
+    return run(), sizes
+
+
+@pytest.mark.parametrize("decoder", [LeanDecoder, PaddedDecoder])
+def test_finished_rows_leave_the_batch(monkeypatch, policy, prompts, decoder):
+    roll(policy, prompts, max_completion_tokens=1)  # the first rollout compares the decoders
+    if decoder is PaddedDecoder:
+        monkeypatch.setattr("mapo.rollout.transformers.LeanDecoder", padded)
+    rollouts, sizes = rows_per_step(
+        monkeypatch, decoder, lambda: roll(policy, prompts, group_size=8, max_completion_tokens=60)
     )
-    rollouts = roll(policy, prompts, group_size=8, max_completion_tokens=60)
-    hook.remove()
     lengths = torch.tensor([len(c.token_ids) for group in rollouts.completions for c in group])
     running = [int((lengths > step).sum()) for step in range(1, int(lengths.max()))]
-    assert len(sizes) == 1 + len(running)
-    assert all(alive <= size <= alive * 8 / 7 + 1 for alive, size in zip(running, sizes[1:], strict=True))
+    assert len(sizes) == len(running)
+    assert all(alive <= size <= alive * 8 / 7 + 1 for alive, size in zip(running, sizes, strict=True))
 
 
 def test_mode_is_restored_also_after_an_error(policy, prompts):

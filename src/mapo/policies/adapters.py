@@ -1,0 +1,74 @@
+"""Low-rank adapters as a part of the weights they adapt, for as long as tokens are sampled."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+
+@contextmanager
+def merged_adapters(model: Any) -> Iterator[str | None]:
+    """Within this context the base weights of a LoRA model contain the adapters, which are switched off.
+
+    W' = W + (α / r) B A, summed in float32. The weights before are put back afterwards, the very tensors: subtracting
+    would leave rounding errors behind.
+
+    Source: Hu et al., "LoRA" (https://arxiv.org/abs/2106.09685), section 4.1.
+
+    Args:
+        model: With or without adapters; without, nothing happens.
+
+    Yields:
+        None, or why the adapters stay beside the weights.
+    """
+    layers = _adapted_layers(model)
+    reason = _why_not(layers)
+    before: list[tuple[Any, Tensor]] = []
+    with ExitStack() as stack:
+        try:
+            if layers and reason is None:
+                for layer in layers:
+                    weight = layer.get_base_layer().weight
+                    before.append((weight, weight.data))
+                    weight.data = _merge(layer)
+                stack.enter_context(model.disable_adapter())
+            yield reason
+        finally:
+            for weight, data in before:
+                weight.data = data
+
+
+def _adapted_layers(model: Any) -> list[Any]:
+    if not hasattr(model, "disable_adapter"):
+        return []
+    from peft.tuners.lora import LoraLayer
+
+    return [module for module in model.modules() if isinstance(module, LoraLayer)]
+
+
+def _why_not(layers: list[Any]) -> str | None:
+    if not layers:
+        return None
+    from peft.tuners.lora import Linear
+
+    weights = [layer.get_base_layer().weight for layer in layers]
+    if any(isinstance(weight.data, DTensor) for weight in weights):
+        return "its weights are sharded"
+    for layer in layers:
+        if type(layer) is not Linear or layer.merged or layer.lora_variant or any(layer.lora_bias.values()):
+            return "its adapters are not plain LoRA beside linear layers"
+    if weights[0].device.type == "cuda":
+        needed, (free, _) = sum(weight.nbytes for weight in weights), torch.cuda.mem_get_info(weights[0].device)
+        if needed > free / 2:
+            return f"a copy of its adapted weights takes {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
+    return None
+
+
+def _merge(layer: Any) -> Tensor:
+    weight = layer.get_base_layer().weight.data
+    with torch.autocast(weight.device.type, enabled=False):
+        total = sum((layer.get_delta_weight(name).float() for name in layer.active_adapters), weight.float())
+    return total.to(weight.dtype)
