@@ -222,7 +222,7 @@ def _bad_rows(trainer: Trainer) -> dict[str, dict[str, str]]:
 def _bad_row_lines(bad_rows: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Return one line per set that has bad rows; the first three are named, ``results.json`` has all."""
     return [
-        f"{name}: {len(reasons)} bad rows count as wrong: "
+        f"{name}: {len(reasons)} {'bad row counts' if len(reasons) == 1 else 'bad rows count'} as wrong: "
         + "; ".join(f"{sample_id!r}: {reason}" for sample_id, reason in list(reasons.items())[:3])
         + ("; ..." if len(reasons) > 3 else "")
         for name, reasons in bad_rows.items()
