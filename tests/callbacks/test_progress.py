@@ -27,7 +27,7 @@ def lines(output: str) -> list[str]:
 def test_one_count_runs_through_all_epochs(module, make_trainer, phases, capsys):
     make_trainer(PhaseProgressBar(seconds_per_line=0), max_epochs=2).fit(module(), phases)
     written = lines(capsys.readouterr().out)
-    assert written[0] == f"Epoch 1/2: 1/6 phases, mm:ss elapsed, mm:ss left, {FIGURES}"
+    assert written[0] == f"Epoch 1/2: 1/6 phases, mm:ss left, mm:ss elapsed, {FIGURES}"
     assert [line.partition(" phases")[0] for line in written] == [f"Epoch {1 + i // 3}/2: {i + 1}/6" for i in range(6)]
 
 
@@ -49,7 +49,7 @@ def test_validation_names_its_set_and_counts_rows(module, make_trainer, rows, ca
         module(("grid", "bars-ood")), [rows, rows], verbose=False
     )
     assert lines(capsys.readouterr().out) == [
-        f"Validation {name}: {done}/5 rows, mm:ss elapsed, mm:ss left, pace"
+        f"Validation {name}: {done}/5 rows, mm:ss left, mm:ss elapsed, pace"
         for name in ("grid", "bars-ood")
         for done in (2, 4, 5)
     ]
@@ -91,7 +91,7 @@ def test_time_left_follows_from_the_rows_answered_since_the_start():
     shown = progress._bar("Validation grid", "rows", 100, initial=60)
     shown.start_t, shown._time = 0, lambda: 10
     shown.n = 80
-    assert str(shown).endswith("80/100 rows, 00:10 elapsed, 00:10 left")  # 20 rows in 10 s, 20 to go
+    assert str(shown).endswith("80/100 rows, 00:10 left, 00:10 elapsed")  # 20 rows in 10 s, 20 to go
     shown.close()
 
 
@@ -121,9 +121,16 @@ def test_a_terminal_gets_a_bar(module, make_trainer, phases, rows, terminal, cap
     states = lines(capsys.readouterr().out.replace("\r", "\n"))
     bars = [state for state in states if state.startswith("Epoch")]
     assert bars[0].startswith("Epoch 1/1 |███")
-    assert bars[0].endswith(f"| 1/3 phases, mm:ss elapsed, mm:ss left, {FIGURES}")
+    assert bars[0].endswith(f"| 1/3 phases, mm:ss left, mm:ss elapsed, {FIGURES}")
     assert any(state.startswith("Validation grid |████████  | 4/5 rows") for state in states)
     assert "Validation after phase 3: grid sampled 70.0 % greedy 80.0 %" in states
+
+
+def test_a_narrow_terminal_has_the_words_alone(module, make_trainer, phases, terminal, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "50")
+    make_trainer(PhaseProgressBar()).fit(module(), phases)
+    states = lines(capsys.readouterr().out.replace("\r", "\n"))
+    assert any(state.startswith("Epoch 1/1: 1/3 phases, mm:ss left") for state in states)
 
 
 def test_nothing_is_shown_when_switched_off(module, make_trainer, phases, rows, capsys):

@@ -1,6 +1,7 @@
 """One progress bar for the whole fit, counted in rollout phases."""
 
 import math
+import shutil
 import sys
 from collections.abc import Mapping, Sequence, Sized
 from typing import Any
@@ -16,9 +17,10 @@ from mapo.callbacks.set_metrics import FIGURES, percent, set_metrics
 from mapo.modules.interruptible import Interruptible
 from mapo.modules.startup import evaluation_names
 
-_BAR = "{desc} |{bar:10}| {n_fmt}/{total_fmt} {unit}, {elapsed} elapsed, {remaining} left{postfix}"
-_LINE = "{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed} elapsed, {remaining} left{postfix}"
+_BAR = "{desc} |{bar:10}| {n_fmt}/{total_fmt} {unit}, {remaining} left, {elapsed} elapsed{postfix}"
+_LINE = "{desc}: {n_fmt}/{total_fmt} {unit}, {remaining} left, {elapsed} elapsed{postfix}"
 _WITHOUT_TOTAL = "{desc}: {n_fmt} {unit}, {elapsed} elapsed{postfix}"
+_MIN_COLUMNS = 100  # of a terminal with room for a bar beside the words
 
 
 class PhaseProgressBar(TQDMProgressBar):
@@ -27,9 +29,10 @@ class PhaseProgressBar(TQDMProgressBar):
     In evaluations, rows that an interrupted run had answered are done from the start, and pace and time left are those
     of the others.
 
-    In a terminal it is a bar. Elsewhere (a log file, a pipe, CI) it writes a plain line for the first phase, the last
-    one, and in between at most one every ``seconds_per_line``; a quick evaluation writes none. Time left follows the
-    average pace of this fit so far, validations included, so it is there from the first phase on.
+    In a terminal it is a bar, in a narrow one its words alone. Elsewhere (a log file, a pipe, CI) it writes a plain
+    line for the first phase, the last one, and in between at most one every ``seconds_per_line``; a quick evaluation
+    writes none. Time left follows the average pace of this fit so far, validations included, so it is there from the
+    first phase on.
 
     Args:
         refresh_rate: Phases, or evaluated batches, between two updates; 0 shows nothing.
@@ -212,7 +215,7 @@ class PhaseProgressBar(TQDMProgressBar):
     def _format(self, total: int | None) -> str:
         if total is None:
             return _WITHOUT_TOTAL
-        return _BAR if sys.stdout.isatty() else _LINE
+        return _BAR if sys.stdout.isatty() and shutil.get_terminal_size().columns >= _MIN_COLUMNS else _LINE
 
 
 def phase_figures(metrics: Mapping[str, Any]) -> str:

@@ -1,11 +1,14 @@
 """Aligned columns of plain text."""
 
+import shutil
+import sys
 from collections.abc import Sequence
 
 _BETWEEN = " | "
+_WIDTH = 120  # where no terminal says how wide it is
 
 
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, keys: int = 1, width: int = 120) -> str:
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, keys: int = 1, width: int | None = None) -> str:
     """Return the rows in columns under a header: the first column to the left, all others to the right.
 
     Args:
@@ -13,7 +16,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, keys: in
         rows: One cell per column each.
         keys: Columns by which a row is known: they stand to the left, and where the table is wider than ``width``, it
             goes on below with them again.
-        width: Characters that a line may have.
+        width: Characters that a line may have; those of the terminal, or 120 without one, when None.
 
     Example:
         >>> print(text_table(["set", "rows"], [["grid", "5"], ["bars", "120"]]))
@@ -23,6 +26,8 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, keys: in
         bars |  120
     """
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    if width is None:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH
     blocks = []
     for places in _blocks(widths, keys, width):
         rule = "-+-".join("-" * widths[place] for place in places)
