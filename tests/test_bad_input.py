@@ -81,6 +81,8 @@ def test_a_hub_model_is_announced_before_the_network_is_asked(tmp_path):
         ("--model.advantage=Zscore", ["there is no class 'Zscore'; did you mean ZScore?"]),
         ("--data=GridRectangle", ["there is no class 'GridRectangle'; did you mean GridRectangles?"]),
         ("--config=configs/none.yaml", ["--config", "configs/none.yaml"]),
+        ("--data=WEBEmo", ["--data: WEBEmo needs path; give --data.path"]),
+        ("--data.max_eval_samples=some", ["--data.max_eval_samples: expected int or null, got 'some'"]),
     ],
 )
 def test_misspelt_options_are_refused_with_what_was_meant(refused, option, words):
@@ -118,6 +120,19 @@ def test_misspelt_options_are_refused_with_what_was_meant(refused, option, words
             ["model.advantage in more.yaml, line 2", "not correspond to a subclass of Advantage"],
         ),
         ("model: {group_size: [8", ["more.yaml, line", "is no YAML"]),
+        (
+            "data: {class_path: EmoSet, init_args: {out_of_domain: [{class_path: WEBEmo, init_args: {taxonomy: 6}}]}}",
+            ["--data: WEBEmo needs path; give it in its init_args"],
+        ),
+        (
+            "data: {class_path: MathVerse, init_args: {versions: [Text Onl]}}",
+            ["data.versions in more.yaml, line 1: expected a list of one of 'Text Dominant', ", "or null, got "]
+            + ["did you mean Text Only?"],
+        ),
+        (
+            "data: {class_path: JSONL, init_args: {evaluation: own.jsonl}}",
+            ["data.evaluation in more.yaml, line 1: expected a mapping of str to str or null, got 'own.jsonl'"],
+        ),
     ],
     ids=lambda value: value.split()[-1] if isinstance(value, str) else "",
 )

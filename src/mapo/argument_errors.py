@@ -17,11 +17,16 @@ _OUTER_KEY = re.compile(rf'^Parser key "{_KEY}": (?P<reason>.*)$')
 _INNER_KEY = re.compile(rf'^.*Parser key "{_KEY}": (?P<reason>.*)$')
 _NO_CLASS = re.compile(r"dot import path string: (?P<name>[\w.]+)")
 _BAD_CLASS = re.compile(r"(?P<reason>Problem with given class_path '(?P<name>[\w.]+)': .*)$")
-_MANY_TYPES = re.compile(r"Subtypes: \[(?P<type>.*?)\] Errors: .* Given value: (?P<value>.*)$")
+# The first value is the one that was written; it comes again for every way of reading it that failed.
+_MANY_TYPES = re.compile(
+    r"Subtypes: \[(?P<type>.*?)\] Errors: .*? Given value: (?P<value>.*?)(?: - (?:Expected a|Parser key|Does not) |$)"
+)
 _ONE_TYPE = re.compile(
     r".*Expected an? (?P<type>.+?)\. Got value: (?P<value>.*?)(?: - Expected a | Given value type|$)"
 )
 _REQUIRED = re.compile(r"^the following arguments are required: (?P<keys>.*)$")
+_NEEDED = re.compile(r" the following arguments are required: (?P<keys>\w+(?:, \w+)*)")
+_WRAPPED = re.compile(r"NestedArg\(key='\w+', val=(?P<value>.*)\)$")
 
 
 def explain(
@@ -47,6 +52,8 @@ def explain(
     if match := _UNKNOWN.search(text):
         key = _join(outer, match["key"] or match["option"])
         return _unknown(key, _component(text, options, classes), places, options, classes)
+    if match := _NEEDED.search(text):
+        return _needed(outer, match["keys"].split(", "), text, classes)
     if match := _INNER_KEY.search(text):
         return _wrong_value(_join(outer, match["key"]), match["reason"], places, classes)
     if match := _REQUIRED.search(text):
@@ -77,6 +84,18 @@ def _unknown(
     return f"unknown argument {place.where}; {owner} takes {', '.join(taken)}{_meant(name, taken)}"
 
 
+def _needed(key: str, missing: Sequence[str], text: str, classes: Mapping[str, type]) -> str:
+    """Say which component lacks arguments, and where to write them; it may be one inside another."""
+    named = re.findall(r"class_path='([\w.]+)'", text)
+    lacking = [owner for owner in named if set(missing) <= set(_required(owner, classes))]
+    if not lacking:
+        return f"--{key}: {', '.join(missing)} missing; write it in init_args"
+    name = lacking[0].rpartition(".")[2]
+    own = " and ".join(f"--{key}.{argument} ..." for argument in missing)
+    place = own if lacking[0] == named[0] else "it in its init_args"
+    return f"--{key}: {name} needs {', '.join(missing)}; give {place}"
+
+
 def _wrong_value(key: str, reason: str, places: list[Place], classes: Mapping[str, type]) -> str:
     if key == "config":
         return f"--config: {reason}"
@@ -88,8 +107,11 @@ def _wrong_value(key: str, reason: str, places: list[Place], classes: Mapping[st
         value = match["name"]
         detail = f"{match['reason']}{_meant(value.rpartition('.')[2], list(classes))}"
     elif match := _MANY_TYPES.search(reason) or _ONE_TYPE.search(reason):
-        value = match["value"]
-        detail = f"expected {_types(match['type'])}, got {value!r}"
+        wrapped = _WRAPPED.match(match["value"])
+        value = (wrapped["value"] if wrapped else match["value"]).strip("'")
+        offered = re.findall(r"'([^']+)'", match["type"]) if "Literal" in match["type"] else []
+        meant = _meant(value.strip("[]'"), offered)
+        detail = f"expected {_types(match['type'])}, got {value!r}{meant}"
     else:
         detail = reason
     found = _named(key, places)
@@ -101,13 +123,15 @@ def _types(words: str) -> str:
     """Return type annotations as a reader of YAML would call them.
 
     Example:
-        >>> _types("<class 'int'>, <class 'NoneType'>")
-        'int or null'
+        >>> _types("collections.abc.Sequence[typing.Literal['a', 'b']], <class 'int'>, <class 'NoneType'>")
+        "a list of one of 'a', 'b' or int or null"
     """
     words = re.sub(r"<class '([\w.]+)'>", r"\1", words).replace("NoneType", "null")
     words = re.sub(r"(?:\w+\.)+(\w+)", r"\1", words)
+    words = re.sub(r", (?![^\[]*\])", " or ", words)  # not the commas inside brackets
     words = re.sub(r"Literal\[([^\]]*)\]", r"one of \1", words)
-    return words if "one of" in words or "[" in words else words.replace(", ", " or ")
+    words = re.sub(r"Mapping\[(\w+), (\w+)\]", r"a mapping of \1 to \2", words)
+    return re.sub(r"(?:Sequence|List|list)\[([^\[\]]*)\]", r"a list of \1", words)
 
 
 def _meant(name: str, names: Sequence[str]) -> str:
@@ -131,18 +155,28 @@ def _component(text: str, options: Sequence[str], classes: Mapping[str, type]) -
 
 def _arguments(owner: str | None, classes: Mapping[str, type]) -> list[str]:
     """Return the arguments of a class, those that it passes on to its base classes included."""
-    if owner is None:
-        return []
-    cls = classes.get(owner)
+    cls = _class(owner, classes)
     if cls is None:
-        module, _, name = owner.rpartition(".")
-        try:
-            cls = getattr(importlib.import_module(module), name)
-        except (ImportError, ValueError, AttributeError):  # its name is wrong as well, which is an error of its own
-            return []
-    if not isinstance(cls, type):
         return []
     signatures = [inspect.signature(vars(base)["__init__"]) for base in cls.__mro__ if "__init__" in vars(base)]
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     every = (parameter for signature in signatures for parameter in signature.parameters.values())
     return [*dict.fromkeys(one.name for one in every if one.name != "self" and one.kind not in variadic)]
+
+
+def _required(owner: str, classes: Mapping[str, type]) -> list[str]:
+    """Return the arguments that a class cannot do without."""
+    cls = _class(owner, classes)
+    parameters = inspect.signature(cls).parameters.values() if cls else ()
+    return [one.name for one in parameters if one.default is one.empty]
+
+
+def _class(owner: str | None, classes: Mapping[str, type]) -> type | None:
+    if owner is None or owner in classes:
+        return classes.get(owner or "")
+    module, _, name = owner.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, ValueError, AttributeError):  # its name is wrong as well, which is an error of its own
+        return None
+    return cls if isinstance(cls, type) else None
