@@ -107,6 +107,8 @@ def test_evaluation_rows_rejected_later_stop_the_run_or_count_as_wrong():
         data.reject_eval_rows("additions", {"val-2": "too long"})
     data = Additions(on_bad_row="skip")
     data.setup("validate")
+    with pytest.raises(ValueError, match=r"none of its \d rows can be evaluated. 'val-0': too long"):
+        data.reject_eval_rows("additions", dict.fromkeys(ids(data.eval_sets["additions"]), "too long"))
     with pytest.warns(UserWarning, match="counted as wrong"):
         data.reject_eval_rows("additions", {"val-2": "too long"})
     assert (len(data.eval_sets["additions"]), data.bad_rows["additions"]) == (5, {"val-2": "too long"})

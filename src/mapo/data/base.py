@@ -189,7 +189,8 @@ class PromptDataModule(LightningDataModule, ABC):
             reasons: What is wrong, and what would mend it, by sample id.
 
         Raises:
-            ValueError: There is such a row and ``on_bad_row`` of the set's own benchmark is "error".
+            ValueError: There is such a row and ``on_bad_row`` of the set's own benchmark is "error", or there is no
+                other row.
         """
         if reasons and self.owner(name).on_bad_row == "error":
             raise ValueError(
@@ -197,7 +198,10 @@ class PromptDataModule(LightningDataModule, ABC):
                 "Mend this, or pass on_bad_row='skip' to count them as wrong"
             )
         rows = self.eval_sets[name]
-        self.eval_sets[name] = select(rows, [i for i, row in enumerate(rows) if row.sample_id not in reasons])
+        kept = [i for i, row in enumerate(rows) if row.sample_id not in reasons]
+        if not kept:
+            raise ValueError(f"set {name!r}: none of its {len(rows)} rows can be evaluated. {listed(reasons)}")
+        self.eval_sets[name] = select(rows, kept)
         self.bad_rows[name] |= reasons
         _report(name, reasons, "counted as wrong")
 
