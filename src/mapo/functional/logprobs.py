@@ -7,6 +7,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+_TILE_LOGITS = 2**26  # 256 MiB in float32: enough work for a GPU at once, and three of them are alive at most
+
+
+def rows_per_tile(vocabulary: int) -> int:
+    """Return how many rows of logits are computed at once.
+
+    Args:
+        vocabulary: V, logits per row.
+
+    Example:
+        >>> rows_per_tile(152_064), rows_per_tile(4096)
+        (441, 16384)
+    """
+    return max(1, _TILE_LOGITS // vocabulary)
+
 
 def tiled_logprobs(
     hidden: Float[Tensor, "M H"],
@@ -21,7 +36,8 @@ def tiled_logprobs(
     """Return the log-prob of each target under the tempered law over the allowed tokens.
 
     ℓ = log_softmax(z / T)[target], with z the logits in float32 or better and z = -∞ at banned ids. Tiles of rows are
-    computed one after the other and again in the backward pass, so the memory is that of one tile.
+    computed one after the other and again in the backward pass, so the memory is that of one tile; a single tile is
+    kept for the backward pass, since computing it again would save nothing.
 
     Args:
         hidden: Last hidden states at the positions that predict the targets.
@@ -46,6 +62,8 @@ def tiled_logprobs(
         tensor([0.5000], grad_fn=<ExpBackward0>)
     """
     _check(targets, temperature=temperature, banned=banned, tile=tile)
+    if len(targets) <= tile:
+        return _score(hidden, lm_head, targets, temperature, banned, entropy)
     tiles = [
         # The head draws no random numbers, so the recomputation needs no copy of the generator's state.
         checkpoint(
