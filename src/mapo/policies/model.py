@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mapo.functional.logprobs import tiled_logprobs
+from mapo.functional.logprobs import rows_per_tile, tiled_logprobs
 from mapo.policies import shared_prefix
 from mapo.policies.batching import collate, prompt_positions
 from mapo.policies.renderer import Renderer
@@ -24,8 +24,8 @@ class PolicyModel(nn.Module):
     Attributes:
         model: The Hugging Face model, wrapped by peft when LoRA is on.
         renderer: Its tokenizer and processor.
-        shares_prefix: Whether ``score`` runs a prompt once for all of its rows; see ``share_prefix``. False is a copy
-            of the prompt in every row, which is slower and gives the same.
+        shares_prefix: Whether ``score`` packs its rows without padding and runs a prompt once for all that carry it;
+            see ``share_prefix``. False is padded rows, each with a copy of its prompt: slower, and gives the same.
     """
 
     model: Any
@@ -56,10 +56,10 @@ class PolicyModel(nn.Module):
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def share_prefix(self) -> str | None:
-        """Let ``score`` run a prompt, images included, once for all of its rows, where the architecture allows it.
+        """Let ``score`` pack its rows without padding and run a prompt, images included, once for all that carry it.
 
         Returns:
-            None, or why this policy keeps a copy of the prompt in every row.
+            None, or why the architecture does not allow it, so that every row keeps its own copy of the prompt.
         """
         networks = [self._network(), *([] if self.reference is None else [self.reference.base_model])]
         reason = shared_prefix.why_not(networks[0])
@@ -96,7 +96,13 @@ class PolicyModel(nn.Module):
         self._check(prompts, token_ids)
         hidden, targets = self._completion_states(prompts, token_ids), torch.cat(token_ids).to(self.device)
         logprobs, entropies = tiled_logprobs(
-            hidden, self._head(), targets, temperature=temperature, banned=self._banned(), entropy=entropy
+            hidden,
+            self._head(),
+            targets,
+            temperature=temperature,
+            banned=self._banned(),
+            entropy=entropy,
+            tile=rows_per_tile(self._causal_lm().config.get_text_config().vocab_size),
         )
         mask = _ragged_mask([len(ids) for ids in token_ids], hidden.device)
         return TokenScores(_scatter(logprobs, mask), None if entropies is None else _scatter(entropies, mask))
@@ -172,7 +178,7 @@ class PolicyModel(nn.Module):
         self, prompts: Sequence[EncodedPrompt], token_ids: Sequence[Int[Tensor, " T"]]
     ) -> Float[Tensor, "M H"]:
         positions = self.positions(prompts)
-        if self.shares_prefix and len({id(prompt) for prompt in prompts}) < len(prompts):
+        if self.shares_prefix:
             return shared_prefix.completion_states(self._network(), prompts, token_ids, positions, device=self.device)
         batch = collate(prompts, token_ids, positions, pad_id=self.renderer.pad_id, side="right", device=self.device)
         hidden = self._network()(**batch, use_cache=False).last_hidden_state

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 
 from mapo.policies.loading import (
     enable_checkpointing,
@@ -63,6 +64,8 @@ class Policy:
     """Leave the vision tower as it is."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, much less memory."""
+    share_prefix: bool = True
+    """Score a prompt and its images once for all of its completions where the model allows it; False: once per row."""
     frozen_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of weights that are not trained, the reference's included; trained weights are always float32."""
     max_prompt_tokens: int = 2048
@@ -130,7 +133,10 @@ class Policy:
         if self.lora is not None:
             network = _add_lora(network, self.lora)
         set_precision(network.parameters(), frozen=frozen)
-        return PolicyModel(network, renderer, reference=copied)
+        policy = PolicyModel(network, renderer, reference=copied)
+        if self.share_prefix and (reason := policy.share_prefix()) is not None:
+            rank_zero_info(f"Every completion is scored with its own copy of the prompt, which is slower: {reason}")
+        return policy
 
     def _resolve(self) -> str:
         if self.path != "builtin":
