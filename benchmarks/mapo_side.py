@@ -149,7 +149,6 @@ def build_module(task: Task) -> TimedModule:
         aggregation=SequenceMean(),
         group_size=task.group_size,
         sampling=Sampling(temperature=task.temperature, max_completion_tokens=task.completion_tokens),
-        micro_batch_size=task.rows,
         kl_coef=0.0,
         gradient_clip_norm=task.clip_norm,
         log_entropy=True,

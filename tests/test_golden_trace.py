@@ -97,7 +97,7 @@ def run(path: Path, folder: Path) -> list[dict]:
         group_size=6,
         sampling=Sampling(top_p=0.9, max_completion_tokens=6),
         updates_per_phase=2,
-        micro_batch_size=5,
+        max_tokens_per_micro_batch=70,
         kl_coef=0.05,
         log_entropy=True,
         optimizer=functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.01),

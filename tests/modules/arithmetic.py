@@ -49,6 +49,17 @@ class EvenLength(Reward):
 SHORT = Sampling(max_completion_tokens=4)
 
 
+def norms_in_double_precision(network):
+    """Replace the layers' norms, which compute in float32 whatever the weights are."""
+
+    def forward(norm, states):
+        return norm.weight * states * torch.rsqrt(states.square().mean(-1, keepdim=True) + norm.variance_epsilon)
+
+    for module in network.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            module.forward = functools.partial(forward, module)
+
+
 def make_module(path, **kwargs) -> MAPOModule:
     settings = {
         "policy": Policy(path=str(path)),

@@ -229,7 +229,7 @@ def validated(folder, path, *, batches=-1, in_folder=None):
 
 
 def common(settings):
-    return {"optimizer": SGD, "lr_scheduler": DECAY, "micro_batch_size": 3} | settings
+    return {"optimizer": SGD, "lr_scheduler": DECAY, "max_tokens_per_micro_batch": 80} | settings
 
 
 def vision_module(**settings):

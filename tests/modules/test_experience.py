@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -39,7 +41,7 @@ def identities(rows: Experience) -> list[tuple[str, float]]:
 
 def test_advantages_stay_with_their_rows_through_every_cut(experience):
     for part in experience.mini_batches(2):
-        for rows in part.micro_batches(3):
+        for rows in (part.select([3, 0, 2]), part.select([1])):
             for prompt, ids, advantage in zip(rows.prompts, rows.token_ids, rows.advantages.tolist(), strict=True):
                 b, g = int(advantage) // 2, int(advantage) % 2
                 assert prompt.prompt.sample_id == f"row-{b}"
@@ -59,9 +61,18 @@ def test_mini_batch_k_holds_the_same_prompts_on_one_rank_or_two(experience):
             assert names <= parts[k]
 
 
-def test_micro_batches_lose_and_repeat_nothing(experience):
-    rows = [row for part in experience.micro_batches(3) for row in identities(part)]
-    assert sorted(rows) == sorted(identities(experience))
+def test_no_row_is_one_that_can_be_run_and_trains_nothing(experience):
+    rows = experience.select([])
+    assert identities(rows) == [("row-0", 0.0)]  # the shortest
+    assert not rows.completion_mask.any()
+    assert rows.lengths == experience.lengths[:1]
+
+
+def test_groups_have_a_signal_where_a_trained_row_has_an_advantage(experience):
+    signals = replace(experience, advantages=torch.tensor([0.0, 0.0, 0.0, 5.0, -1.0, 1.0, 0.0, 2.0]))
+    assert not signals.trained[3]  # the 5 is of a completion that is not valid
+    assert signals.with_signal.tolist() == [False] * 4 + [True] * 4
+    assert signals.num_groups == 4
 
 
 def test_invalid_completions_are_masked_out(experience):

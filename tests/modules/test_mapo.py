@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from arithmetic import SHORT, EvenLength, Sums, make_module
+from arithmetic import SHORT, EvenLength, Sums, make_module, norms_in_double_precision
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -12,6 +12,7 @@ from mapo.losses.aggregation import ConstantLength, SequenceMean, TokenMean
 from mapo.modules.experience import Experience
 from mapo.modules.mapo import MAPOModule
 from mapo.modules.means import Means
+from mapo.modules.micro_batches import micro_batches
 from mapo.policies.policy import Lora, Policy
 from mapo.rewards.scoring import score_completions
 from mapo.rollout.transformers import TransformersEngine
@@ -67,7 +68,7 @@ def test_the_same_seed_repeats_a_run_and_another_does_not(tmp_path, tiny_lm_path
 
 def test_completions_do_not_depend_on_how_they_are_batched(tmp_path, tiny_lm_path):
     wide = fit(tmp_path, tiny_lm_path)[1]
-    narrow = fit(tmp_path, tiny_lm_path, rollout=TransformersEngine(max_batch_rows=3), micro_batch_size=1)[1]
+    narrow = fit(tmp_path, tiny_lm_path, rollout=TransformersEngine(max_batch_rows=3), max_tokens_per_micro_batch=40)[1]
     assert wide.texts == narrow.texts
     assert wide.losses == pytest.approx(narrow.losses, rel=1e-4, abs=1e-6)
 
@@ -111,26 +112,35 @@ def gradient(module, parts: list[Experience], temperature: float) -> torch.Tenso
 
 @pytest.mark.parametrize("aggregation", [TokenMean(), SequenceMean(), ConstantLength()])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_gradient_does_not_depend_on_micro_batches_or_their_order(tiny_lm_path, aggregation, dtype, tolerance):
-    module = make_module(tiny_lm_path, aggregation=aggregation, kl_coef=0.1)
+@pytest.mark.parametrize("shares", [True, False], ids=["shared", "plain"])
+def test_gradient_does_not_depend_on_micro_batches_or_their_order(tiny_lm_path, aggregation, dtype, tolerance, shares):
+    policy = Policy(path=str(tiny_lm_path), share_prefix=shares)
+    module = make_module(tiny_lm_path, aggregation=aggregation, kl_coef=0.1, policy=policy)
     experience, temperature = phase_rows(module, dtype)
     module.actor.reference.to(dtype)
+    if dtype == torch.float64:
+        for network in (module.actor.model, module.actor.reference):
+            norms_in_double_precision(network)
     whole = gradient(module, [experience], temperature)
-    for size in (1, 5, 24):
-        parts = experience.micro_batches(size)
+    counts = set()
+    for budget in (32, 45, 90, 1000):
+        parts = micro_batches(experience.lengths, max_tokens=budget, shares_prefix=shares)
+        counts.add(len(parts))
         for order in (parts, parts[::-1]):
-            difference = gradient(module, order, temperature) - whole
+            rows = [experience.select(part) for part in order]
+            difference = gradient(module, [*rows, experience.select([])], temperature) - whole
             assert difference.norm() / whole.norm() < tolerance
+    assert len(counts) >= 3
 
 
 def test_later_mini_batches_are_compared_with_the_policy_that_opened_the_phase(tmp_path, tiny_lm_path):
     seen = []
 
     class Spy(MAPOModule):
-        def optimize(self, step, temperature, means):
+        def optimize(self, step, normaliser, temperature, means):
             if step[0].old_logprobs is not None:
                 seen.extend((rows, self.opening) for rows in step)
-            super().optimize(step, temperature, means)
+            super().optimize(step, normaliser, temperature, means)
 
         def update(self, experience, temperature, means):
             self.opening = copy.deepcopy(self.actor)
@@ -138,9 +148,10 @@ def test_later_mini_batches_are_compared_with_the_policy_that_opened_the_phase(t
 
     base = make_module(tiny_lm_path)
     arguments = {"policy": base.policy, "rewards": [EvenLength()], "group_size": 4, "sampling": SHORT, "kl_coef": 0.0}
-    module = Spy(**arguments, updates_per_phase=2, optimizer=functools.partial(torch.optim.SGD, lr=0.1))
+    optimizer = functools.partial(torch.optim.SGD, lr=0.1)
+    module = Spy(**arguments, updates_per_phase=2, max_tokens_per_micro_batch=40, optimizer=optimizer)
     make_trainer(tmp_path, max_epochs=1, limit_val_batches=0).fit(module, datamodule=Sums())
-    assert len(seen) >= 3  # three phases
+    assert len(seen) > 3  # three phases, a mini-batch of which is one group or two
     for rows, opening in seen:
         with torch.no_grad():
             expected = opening.score(rows.prompts, rows.token_ids, temperature=1.0).logprobs
@@ -231,7 +242,7 @@ def test_rows_that_cannot_be_read_count_as_wrong(tmp_path, tiny_lm_path):
         ({"group_size": 1}, "group_size must be >= 2, got 1"),
         ({"kl_coef": -0.1}, "kl_coef must be >= 0 .* got -0.1"),
         ({"updates_per_phase": 0}, "updates_per_phase must be >= 1, got 0"),
-        ({"micro_batch_size": 0}, "micro_batch_size must be >= 1"),
+        ({"max_tokens_per_micro_batch": 0}, "max_tokens_per_micro_batch must be >= 1"),
         ({"gradient_clip_norm": 0.0}, "gradient_clip_norm must be > 0"),
         ({"rewards": [EvenLength(weight=0.0)]}, "reward weights sum to 0"),
         ({"rewards": []}, "rewards is empty"),
@@ -246,7 +257,7 @@ def test_arguments_that_cannot_train_are_refused_before_anything_is_loaded(argum
     ("trainer", "message"),
     [
         ({"gradient_clip_val": 1.0}, "model.gradient_clip_norm"),
-        ({"accumulate_grad_batches": 2}, "model.micro_batch_size"),
+        ({"accumulate_grad_batches": 2}, "model.max_tokens_per_micro_batch"),
         ({"precision": "bf16-true"}, "bf16-mixed"),
     ],
 )

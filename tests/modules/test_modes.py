@@ -41,7 +41,7 @@ def fit(tmp_path, tiny_vl_path, make_prompt):
             tiny_vl_path,
             policy=Policy(path=str(tiny_vl_path), **policy or {}),
             evaluation=Evaluation(sampling=SHORT),
-            **{"micro_batch_size": 3, "optimizer": functools.partial(torch.optim.SGD, lr=0.1)} | settings,
+            **{"max_tokens_per_micro_batch": 60, "optimizer": functools.partial(torch.optim.SGD, lr=0.1)} | settings,
         )
         if spy is not None:
             spy(module)

@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from mapo.functional.noise import stream_key
-from mapo.modules.self_check import check_first_rollouts, check_logits
+from mapo.modules.self_check import (
+    _SHARING,
+    _first_completions,
+    _logprobs,
+    check_first_rollouts,
+    check_gradient,
+    check_logits,
+    check_shared_prefix,
+)
+from mapo.policies import packing
 from mapo.policies.policy import Policy
 from mapo.rollout.transformers import TransformersEngine
 from mapo.types import Sampling
@@ -76,3 +85,59 @@ def test_logits_that_the_model_itself_would_scale_are_refused(policy, rollouts, 
     monkeypatch.setattr(policy, "_head", lambda: lambda hidden: 2 * head(hidden))
     with pytest.raises(ValueError, match="scales its logits in a way that is not supported"):
         check_logits(policy, rollouts.prompts[1])
+
+
+def test_a_shared_prompt_that_gives_other_log_probs_stops_the_run_and_names_the_way_out(policy, rollouts, monkeypatch):
+    assert policy.shares_prefix
+    check_first_rollouts(policy, rollouts)
+    real = packing.next_position
+    # Completions two positions off: neither in shape nor in kind would anything look wrong.
+    monkeypatch.setattr(packing, "next_position", lambda positions: real(positions) + 2)
+    group = _first_completions(rollouts, 1, 1000)
+    with torch.no_grad():
+        wrong = _logprobs(policy, group)
+    with pytest.raises(ValueError, match=r"'picture' .* 3 completions .* by 0\.\d+ nats .*share_prefix=false"):
+        check_shared_prefix(policy, group, wrong)
+    assert policy.shares_prefix
+    policy.shares_prefix = False
+    try:
+        check_first_rollouts(policy, rollouts)
+    finally:
+        policy.shares_prefix = True
+
+
+def test_one_wrong_token_among_many_right_ones_is_found(policy, rollouts, monkeypatch):
+    group = _first_completions(rollouts, 1, 1000)
+    with torch.no_grad():
+        logprobs = _logprobs(policy, group)
+    logprobs[2][-1] += 0.011
+    monkeypatch.setitem(_SHARING, torch.float32, _SHARING[torch.float32]._replace(mean=1.0))  # as if there were many
+    with pytest.raises(ValueError, match=r"0\.011 at most \(allowed: 1 and 0\.01 in torch\.float32\)"):
+        check_shared_prefix(policy, group, logprobs)
+
+
+def test_sharing_a_prompt_is_right_in_mixed_precision(policy, rollouts):
+    group = _first_completions(rollouts, 1, 1000)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        check_shared_prefix(policy, group, _logprobs(policy, group))
+
+
+def test_a_gradient_that_is_not_finite_is_found_and_none_is_left_behind(policy, rollouts, monkeypatch):
+    group = _first_completions(rollouts, 1, 1000)
+    check_gradient(policy, group)
+    assert all(weight.grad is None for weight in policy.parameters())
+    score = policy.score
+
+    def infinite_slope(*args, **kwargs):  # sqrt at 0: the value is finite, its gradient is not
+        scores = score(*args, **kwargs)
+        return scores._replace(logprobs=scores.logprobs + (scores.logprobs * 0).sqrt())
+
+    monkeypatch.setattr(policy, "score", infinite_slope)
+    with pytest.raises(ValueError, match=r"of sample 'picture' is not finite in \d+ of \d+ weights, the first of them"):
+        check_gradient(policy, group)
+
+
+def test_only_as_many_completions_are_compared_as_fit(rollouts):
+    longest = len(rollouts.prompts[1].input_ids) + max(len(c.token_ids) for c in rollouts.completions[1])
+    sizes = [len(_first_completions(rollouts, 1, budget).prompts) for budget in (3 * longest, 3 * longest - 1, 1)]
+    assert sizes == [3, 2, 2]

@@ -120,6 +120,22 @@ def test_long_prompts_are_refused_with_the_size_that_fits(tiny_vl_path, make_pro
     startup.check_prompts(data, fitting, "validate")
 
 
+def test_a_budget_that_does_not_hold_the_longest_row_is_refused_by_its_sample(tmp_path, tiny_lm_path):
+    data = Sums(instruction="?" * 20)
+    data.setup("fit")
+    length = Policy(path=str(tiny_lm_path)).load_renderer().prompt_length(data.train_set[10])  # 10+11=, one more digit
+    message = rf"'sum-10' takes {length} tokens of prompt \+ 4 of completion = {length + 4}, more than .*={length + 3}"
+    for budget, fits in ((length + 3, False), (length + 4, True)):
+        module = make_module(tiny_lm_path, max_tokens_per_micro_batch=budget)
+        trainer = make_trainer(max_steps=0, default_root_dir=tmp_path, enable_model_summary=False)
+        if fits:
+            trainer.fit(module, datamodule=data)
+        else:
+            with pytest.raises(ValueError, match=message):
+                trainer.fit(module, datamodule=data)
+            assert not hasattr(module, "actor")
+
+
 def test_rejected_rows_are_rejected_once(tiny_lm_path):
     data = Sums(on_bad_row="skip")
     data.setup("fit")

@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, Trainer
 
 from mapo.data import demonstrations
 from mapo.data.base import PromptDataModule
+from mapo.modules.means import Means
 from mapo.modules.supervised import SupervisedModule
 from mapo.policies.policy import Lora, Policy
 from mapo.types import Prompt
@@ -39,7 +40,7 @@ class Losses(Callback):
         self.values.append(float(trainer.callback_metrics["train/loss"]))
 
 
-def fit(tmp_path, path, *, max_epochs=1, data=None, **kwargs):
+def fit(tmp_path, path, *, max_epochs=1, data=None, share_prefix=True, **kwargs):
     losses = Losses()
     trainer = Trainer(
         accelerator="cpu",
@@ -52,7 +53,7 @@ def fit(tmp_path, path, *, max_epochs=1, data=None, **kwargs):
         callbacks=[losses],
         default_root_dir=tmp_path,
     )
-    module = SupervisedModule(Policy(path=str(path)), **kwargs)
+    module = SupervisedModule(Policy(path=str(path), share_prefix=share_prefix), **kwargs)
     trainer.fit(module, datamodule=data or Echoes(batch_size=8, seed=0))
     return module, trainer, losses.values
 
@@ -90,12 +91,31 @@ def test_the_first_loss_is_the_token_mean_over_the_completions(tmp_path, tiny_lm
     assert losses[0] == pytest.approx(float(expected), rel=1e-5)
 
 
-@pytest.mark.parametrize("micro_batch_size", [1, 3, 8])
-def test_micro_batches_change_nothing(tmp_path, tiny_lm_path, micro_batch_size: int) -> None:
-    whole = weights(fit(tmp_path, tiny_lm_path, micro_batch_size=16, optimizer=sgd)[0])
-    start = weights(fit(tmp_path, tiny_lm_path, micro_batch_size=16, optimizer=lambda p: torch.optim.SGD(p, lr=0.0))[0])
-    parts = weights(fit(tmp_path, tiny_lm_path, micro_batch_size=micro_batch_size, optimizer=sgd)[0])
+@pytest.mark.parametrize("share_prefix", [True, False])
+@pytest.mark.parametrize("budget", [40, 100, 300])
+def test_micro_batches_and_packing_change_nothing(tmp_path, tiny_lm_path, budget: int, share_prefix: bool) -> None:
+    whole = weights(fit(tmp_path, tiny_lm_path, optimizer=sgd)[0])
+    start = weights(fit(tmp_path, tiny_lm_path, optimizer=lambda p: torch.optim.SGD(p, lr=0.0))[0])
+    cut = {"max_tokens_per_micro_batch": budget, "share_prefix": share_prefix}
+    parts = weights(fit(tmp_path, tiny_lm_path, optimizer=sgd, **cut)[0])
     assert (whole - parts).norm() < 1e-5 * (whole - start).norm()
+
+
+def test_a_demonstration_that_no_micro_batch_holds_is_named(tmp_path, tiny_lm_path) -> None:
+    with pytest.raises(
+        ValueError, match=r"sample 'row \d+' takes \d+ tokens .* than max_tokens_per_micro_batch=9"
+    ):
+        fit(tmp_path, tiny_lm_path, max_tokens_per_micro_batch=9)
+
+
+def test_a_micro_batch_that_only_another_rank_has_weighs_nothing(tmp_path, tiny_lm_path) -> None:
+    module, _, _ = fit(tmp_path, tiny_lm_path)
+    rows = [module.encode(row) for row in Echoes().train_prompts()[:3]]
+    module.zero_grad()
+    means = Means()
+    module.scaled_loss(rows, [], 1.0, means).backward()
+    assert not any(weight.grad.any() for weight in module.actor.trainable_parameters())
+    assert means.compute() == {}
 
 
 def test_a_cache_of_prompts_changes_nothing(tmp_path, tiny_vl_path) -> None:

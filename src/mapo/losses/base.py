@@ -1,6 +1,7 @@
 """The contract of a policy loss: token quantities in, one loss per token out."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -8,6 +9,9 @@ from torch import Tensor
 
 class PolicyLoss(ABC):
     """The per-token surrogate; how tokens are summed is the aggregation's business, so that sums stay exact."""
+
+    zero_without_advantage: ClassVar[bool] = False
+    """Whether loss and gradient are 0 where the advantage is: groups of such completions then need not be run."""
 
     @abstractmethod
     def __call__(

@@ -1,6 +1,7 @@
 """The clipped surrogate of PPO, with DAPO's two bounds and the dual clip."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -84,6 +85,8 @@ def _check_shapes(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, co
 @dataclass(frozen=True)
 class ClippedPolicyLoss(PolicyLoss):
     """The clipped surrogate with its bounds; the defaults are MAPO's (DAPO's asymmetric range and the dual clip)."""
+
+    zero_without_advantage: ClassVar[bool] = True
 
     clip_low: float = 0.2
     """How far below 1 the importance ratio is followed, in [0, 1)."""

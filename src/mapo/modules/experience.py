@@ -1,4 +1,4 @@
-"""The rows an update trains on: (prompt, completion, advantage), cut into mini-batches and micro-batches."""
+"""The rows an update trains on: (prompt, completion, advantage), cut into mini-batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -61,12 +61,29 @@ class Experience:
         size = len(self) // num
         return [self._rows(range(start, start + size)) for start in range(0, len(self), size)]
 
-    def micro_batches(self, size: int) -> list[Self]:
-        """Cut into parts of at most ``size`` rows of similar length, which keeps padding small; nothing is dropped."""
-        by_length = sorted(
-            range(len(self)), key=lambda row: -len(self.prompts[row].input_ids) - len(self.token_ids[row])
-        )
-        return [self._rows(by_length[start : start + size]) for start in range(0, len(self), size)]
+    @property
+    def lengths(self) -> list[tuple[EncodedPrompt, int]]:
+        """Every row's prompt, and how many tokens its completion has."""
+        return [(prompt, len(token_ids)) for prompt, token_ids in zip(self.prompts, self.token_ids, strict=True)]
+
+    @property
+    def with_signal(self) -> Bool[Tensor, " N"]:
+        """True for the rows of groups (those with the same prompt object) that have any advantage to train on."""
+        own = (self.trained & (self.advantages != 0)).tolist()
+        groups = {id(prompt) for prompt, signal in zip(self.prompts, own, strict=True) if signal}
+        return torch.tensor([id(prompt) in groups for prompt in self.prompts], dtype=torch.bool)
+
+    @property
+    def num_groups(self) -> int:
+        """Prompts, each counted once."""
+        return len({id(prompt) for prompt in self.prompts})
+
+    def select(self, rows: Sequence[int]) -> Self:
+        """Return these rows; of none, the shortest row without a weight, which can be run and trains nothing."""
+        if rows:
+            return self._rows(rows)
+        shortest = min(range(len(self)), key=lambda row: len(self.prompts[row].input_ids) + len(self.token_ids[row]))
+        return replace(self._rows([shortest]), trained=torch.zeros(1, dtype=torch.bool))
 
     def with_old_logprobs(self, old_logprobs: Float[Tensor, "N T"]) -> Self:
         """Return the same rows with the log-probs of the policy that opened the phase."""

@@ -31,7 +31,7 @@ from mapo.modules.records import PhaseRecord
 from mapo.modules.self_check import check_first_rollouts
 from mapo.modules.set_evaluation import SetEvaluation
 from mapo.modules.sigterm import StopRequest
-from mapo.modules.statistics import add_phase_statistics
+from mapo.modules.statistics import add_pass_statistics, add_phase_statistics
 from mapo.modules.whole_steps import WholeSteps
 from mapo.policies.policy import Policy
 from mapo.rewards.base import Reward
@@ -58,11 +58,12 @@ class MAPOModule(WholeSteps, SetEvaluation):
         sampling: How completions are drawn in training.
         evaluation: How completions are drawn in validation and test.
         updates_per_phase: Optimizer steps per rollout phase, each on its share of the prompts.
-        micro_batch_size: Completions scored in one forward pass; changes memory, never the result.
+        max_tokens_per_micro_batch: Most tokens scored in one forward pass; changes memory and speed, never the result.
+            A prompt counts once for all its completions in the pass; where it is not shared, it is rows x the longest.
         kl_coef: Weight of the divergence from the reference; 0 needs no reference.
         kl_estimator: k1, k2 or k3 (Schulman's estimators).
         gradient_clip_norm: Largest gradient norm of an optimizer step; null clips nothing.
-        log_entropy: Log the policy's entropy over its completions; costs a pass over the logits.
+        log_entropy: Log the policy's entropy over its completions: a pass over the logits, and no group is skipped.
         optimizer: Builds the optimizer from the trainable parameters.
         lr_scheduler: Builds a learning-rate schedule that advances with every optimizer step.
         seed: Of the sampling noise; the one given to ``seed_everything`` when null, else 0.
@@ -80,7 +81,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
         sampling: Sampling = Sampling(top_p=0.99),  # noqa: B008
         evaluation: Evaluation = Evaluation(),  # noqa: B008
         updates_per_phase: int = 1,
-        micro_batch_size: int = 8,
+        max_tokens_per_micro_batch: int = 16384,
         kl_coef: float = 0.01,
         kl_estimator: KLEstimator = "k3",
         gradient_clip_norm: float | None = 1.0,
@@ -91,13 +92,14 @@ class MAPOModule(WholeSteps, SetEvaluation):
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
-        startup.check_arguments(group_size, updates_per_phase, micro_batch_size, kl_coef, gradient_clip_norm, sampling)
+        limits = max_tokens_per_micro_batch, kl_coef, gradient_clip_norm, sampling
+        startup.check_arguments(group_size, updates_per_phase, *limits)
         check_rewards(rewards)
         self.automatic_optimization = False
         self.absent_hyperparameters = store_hyperparameters(self, arguments)
         self.policy, self.rewards, self.rollout, self.advantage = policy, tuple(rewards), rollout, advantage
         self.group_size, self.sampling, self.evaluation = group_size, sampling, evaluation
-        self.updates_per_phase, self.micro_batch_size = updates_per_phase, micro_batch_size
+        self.updates_per_phase, self.max_tokens_per_micro_batch = updates_per_phase, max_tokens_per_micro_batch
         self.gradient_clip_norm, self.optimizer, self.lr_scheduler = gradient_clip_norm, optimizer, lr_scheduler
         self.objective = Objective(
             loss=loss,
@@ -123,7 +125,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
         scores = score_completions(self.rewards, rollouts.completions)
         scored = time.perf_counter()
         if not self.rollouts_checked:
-            check_first_rollouts(self.actor, rollouts)
+            check_first_rollouts(self.actor, rollouts, max_tokens=self.max_tokens_per_micro_batch)
             self.rollouts_checked = True
         advantages = self.advantage(scores, self.phase(scores, prompts))
         experience = Experience.from_groups(rollouts, scores, advantages)
@@ -150,24 +152,21 @@ class MAPOModule(WholeSteps, SetEvaluation):
 
     def update(self, experience: Experience, temperature: float, means: Means) -> None:
         """Take ``updates_per_phase`` optimizer steps, each on its share of the prompts."""
-        steps = [part.micro_batches(self.micro_batch_size) for part in experience.mini_batches(self.updates_per_phase)]
-        steps[1:] = [[self.with_old_logprobs(rows, temperature) for rows in step] for step in steps[1:]]
+        parts = experience.mini_batches(self.updates_per_phase)
+        normalisers = self.normalisers(parts)
+        parts = [self.objective.needed(part, means) for part in parts]
+        cuts = self.micro_batches([part.lengths for part in parts])
+        steps = [[part.select(rows) for rows in cut] for part, cut in zip(parts, cuts, strict=True)]
+        steps[1:] = [[self.objective.with_old_logprobs(self.actor, rows, temperature) for rows in s] for s in steps[1:]]
+        add_pass_statistics(means, steps, self.objective)
         self.stop_request.obey(self.trainer)  # the last chance before something is half updated
-        for step in steps:
-            self.optimize(step, temperature, means)
+        for step, normaliser in zip(steps, normalisers, strict=True):
+            self.optimize(step, normaliser, temperature, means)
 
-    @torch.no_grad()
-    def with_old_logprobs(self, rows: Experience, temperature: float) -> Experience:
-        """Return the rows with the log-probs of the policy as it is now."""
-        return rows.with_old_logprobs(self.actor.score(rows.prompts, rows.token_ids, temperature=temperature).logprobs)
-
-    def optimize(self, step: Sequence[Experience], temperature: float, means: Means) -> None:
+    def optimize(self, step: Sequence[Experience], normaliser: float, temperature: float, means: Means) -> None:
         """Take one optimizer step over its micro-batches, normalised once over all of them and all ranks."""
-        normaliser = self.normaliser(step)
         if normaliser == 0:  # the same on every rank, so none is left waiting
-            rank_zero_warn(
-                f"phase {self.phase_index}: no completion could be scored or trained; a step changes nothing"
-            )
+            rank_zero_warn(f"phase {self.phase_index}: no completion could be scored or trained; nothing changes")
             step = []
         gradient_norm = self.take_step(
             [partial(self.loss_of, rows, temperature, self.trainer.world_size / normaliser, means) for rows in step]
@@ -179,10 +178,10 @@ class MAPOModule(WholeSteps, SetEvaluation):
         """Return a micro-batch's share of the loss; the mean over ranks of the shares' sums is the loss of the step."""
         return self.objective(self.actor, rows, temperature=temperature, means=means) * scale
 
-    def normaliser(self, step: Sequence[Experience]) -> float:
-        """Return the normaliser of one optimizer step over its micro-batches and all ranks."""
-        local = sum(float(self.objective.aggregation.normaliser(rows.completion_mask)) for rows in step)
-        return float(self.sum_over_ranks(torch.tensor(local, dtype=torch.float64)))
+    def normalisers(self, parts: Sequence[Experience]) -> list[float]:
+        """Return the normaliser of every optimizer step, over all of its rows and all ranks."""
+        local = [self.objective.aggregation.normaliser(rows.completion_mask) for rows in parts]
+        return self.sum_over_ranks(torch.stack(local)).tolist()
 
     # -- Lightning's set-up --------------------------------------------------------------------------------------------
 

@@ -19,14 +19,16 @@ class Means:
     """
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
+        # By device as well, where they stay until the end: fetching one would wait for the device to catch up.
+        self._sums: dict[tuple[str, torch.device], Float[Tensor, " 2"]] = {}
 
     def add(self, name: str, values: Tensor, mask: Tensor | None = None) -> None:
         """Add the values where the mask is True (everywhere when None) to the mean called ``name``."""
-        kept = values if mask is None else values[mask]
-        kept = kept.detach().double()
-        total = torch.stack([kept.sum(), torch.tensor(float(kept.numel()), dtype=kept.dtype, device=kept.device)]).cpu()
-        self._sums[name] = self._sums[name] + total if name in self._sums else total
+        values = values.detach().double()
+        mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
+        total = torch.stack([values.masked_fill(~mask, 0.0).sum(), mask.sum(dtype=torch.float64)])
+        key = name, values.device
+        self._sums[key] = self._sums[key] + total if key in self._sums else total
 
     def add_tokens(self, values: dict[str, Float[Tensor, "N T"]], mask: Bool[Tensor, "N T"]) -> None:
         """Add per-token statistics over the trained tokens."""
@@ -41,6 +43,7 @@ class Means:
         """
         if not self._sums:
             return {}
-        names = sorted(self._sums)
-        sums = reduce(torch.stack([self._sums[name] for name in names]))
+        names = sorted({name for name, _ in self._sums})
+        parts = [[total.cpu() for (of, _), total in self._sums.items() if of == name] for name in names]
+        sums = reduce(torch.stack([torch.stack(part).sum(dim=0) for part in parts]))
         return dict(zip(names, (sums[:, 0] / sums[:, 1]).tolist(), strict=True))

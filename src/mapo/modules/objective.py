@@ -36,6 +36,28 @@ class Objective:
     kl_estimator: KLEstimator
     log_entropy: bool
 
+    @property
+    def skips_silent_groups(self) -> bool:
+        """Whether groups in which no advantage differs from 0 can be left out of forward and backward passes."""
+        return self.kl_coef == 0 and not self.log_entropy and self.loss.zero_without_advantage
+
+    def needed(self, rows: Experience, means: Means) -> Experience:
+        """Return the rows that have to be run for an exact gradient; what is known of the others goes into the means.
+
+        Args:
+            rows: One optimizer step's.
+            means: Collects the share of skipped groups, and the loss of their tokens, 0.
+
+        Returns:
+            At least one row, without a weight where there is nothing to run.
+        """
+        kept = rows.with_signal if self.skips_silent_groups else torch.ones(len(rows), dtype=torch.bool)
+        needed = rows.select(kept.nonzero()[:, 0].tolist())
+        num_kept = needed.num_groups if kept.any() else 0
+        means.add("skipped_group_share", torch.arange(rows.num_groups) >= num_kept)
+        means.add("policy_loss", torch.zeros(int(rows.completion_mask[~kept].sum())))
+        return needed
+
     def __call__(self, actor: PolicyModel, rows: Experience, *, temperature: float, means: Means) -> Float[Tensor, ""]:
         """Return the weighted sum of the rows' token losses, not yet divided by the normaliser.
 
@@ -52,10 +74,12 @@ class Objective:
         advantages = rows.advantages.to(logprobs)
         old = logprobs.detach() if rows.old_logprobs is None else rows.old_logprobs.to(logprobs)
         sampled = pad_sequence(list(rows.sampling_logprobs), batch_first=True).to(old)
-        means.add("sampling_gap", (old - sampled).abs(), mask)
         token_loss, statistics = self.loss(logprobs, old, advantages, mask)
         means.add("policy_loss", token_loss, mask)
-        means.add_tokens(statistics, mask)
+        # Where groups are skipped, what is not known of them is named after those that are not.
+        over = "trained_groups/" if self.skips_silent_groups else ""
+        statistics |= {"sampling_gap": (old - sampled).abs()}
+        means.add_tokens({over + name: values for name, values in statistics.items()}, mask)
         if scores.entropy is not None:
             means.add("entropy", scores.entropy, mask)
         if reference is not None:
@@ -63,6 +87,11 @@ class Objective:
             means.add("kl", divergence_estimate, mask)
             token_loss = token_loss + self.kl_coef * divergence_estimate
         return (self.aggregation.token_weights(mask) * token_loss).sum()
+
+    @torch.no_grad()
+    def with_old_logprobs(self, actor: PolicyModel, rows: Experience, temperature: float) -> Experience:
+        """Return the rows with the log-probs of the policy as it is now."""
+        return rows.with_old_logprobs(actor.score(rows.prompts, rows.token_ids, temperature=temperature).logprobs)
 
     @torch.no_grad()
     def _reference_logprobs(

@@ -1,6 +1,6 @@
 """Checks of a run before any weight is loaded: each error names the argument, its value and the fix."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from mapo.data.base import PromptDataModule
 from mapo.modules.evaluation import Evaluation
+from mapo.modules.micro_batches import check_row
 from mapo.modules.monitors import check_monitors
 from mapo.policies.policy import Policy
 from mapo.policies.renderer import Renderer
@@ -20,7 +21,7 @@ from mapo.types import Prompt, Sampling
 def check_arguments(
     group_size: int,
     updates_per_phase: int,
-    micro_batch_size: int,
+    max_tokens_per_micro_batch: int,
     kl_coef: float,
     gradient_clip_norm: float | None,
     sampling: Sampling,
@@ -28,9 +29,9 @@ def check_arguments(
     """Refuse arguments of the module that cannot train."""
     if group_size < 2:
         raise ValueError(f"group_size must be >= 2, got {group_size}: a group of one has nothing to be compared with")
-    for name, value in (("updates_per_phase", updates_per_phase), ("micro_batch_size", micro_batch_size)):
-        if value < 1:
-            raise ValueError(f"{name} must be >= 1, got {value}")
+    if updates_per_phase < 1:
+        raise ValueError(f"updates_per_phase must be >= 1, got {updates_per_phase}")
+    check_budget(max_tokens_per_micro_batch)
     if not kl_coef >= 0:
         raise ValueError(f"kl_coef must be >= 0 (0 turns the reference off), got {kl_coef}")
     if gradient_clip_norm is not None and not gradient_clip_norm > 0:
@@ -39,6 +40,12 @@ def check_arguments(
         raise ValueError(
             "sampling.temperature must be > 0 in training, got 0: greedy completions of one prompt are all the same"
         )
+
+
+def check_budget(max_tokens_per_micro_batch: int) -> None:
+    """Refuse micro-batches that hold nothing."""
+    if max_tokens_per_micro_batch < 1:
+        raise ValueError(f"max_tokens_per_micro_batch must be >= 1, got {max_tokens_per_micro_batch}")
 
 
 def check_trainer(trainer: Trainer) -> None:
@@ -51,7 +58,7 @@ def check_trainer(trainer: Trainer) -> None:
     if trainer.accumulate_grad_batches != 1:
         raise ValueError(
             f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} would change the loss; use "
-            "model.micro_batch_size (memory) and model.updates_per_phase (optimizer steps per phase) instead"
+            "model.max_tokens_per_micro_batch (memory) and model.updates_per_phase (optimizer steps per phase) instead"
         )
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, ModelCheckpoint) and callback._train_time_interval is not None:
@@ -107,10 +114,19 @@ def check_before_validation(module: LightningModule, data: LightningDataModule, 
     data.train_dataloader()  # refuses too few rows for one phase
 
 
-def check_prompts(data: PromptDataModule, renderer: Renderer, stage: str) -> None:
-    """Measure every prompt of the stage: long ones are dropped from training, and refused in evaluation."""
+def check_prompts(
+    data: PromptDataModule, renderer: Renderer, stage: str, check_length: Callable[[str, int], None] | None = None
+) -> None:
+    """Measure every prompt of the stage: long ones are dropped from training, and refused in evaluation.
+
+    Args:
+        data: Set up.
+        renderer: Measures.
+        stage: ``fit`` or another.
+        check_length: Told sample id and length of every prompt to be trained on; may refuse it.
+    """
     if stage == "fit":
-        too_long = _too_long(renderer, data.train_set)
+        too_long = _too_long(renderer, data.train_set, check_length)
         if too_long:
             data.drop_training_rows(list(too_long), next(iter(too_long.values())))
     for name in data.eval_names:
@@ -140,7 +156,7 @@ def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_p
         if stage == "fit":
             check_batches(data, world_size=_num_ranks(trainer), updates_per_phase=updates_per_phase)
             check_monitors(trainer, data, getattr(module, "evaluator", None))
-        check_prompts(data, renderer, stage)
+        check_prompts(data, renderer, stage, _fits_micro_batch(module))
 
 
 def evaluation_names(trainer: Trainer) -> list[str]:
@@ -166,10 +182,24 @@ def _num_ranks(trainer: Trainer) -> int:
     return (trainer.distributed_sampler_kwargs or {}).get("num_replicas", 1)
 
 
-def _too_long(renderer: Renderer, prompts: Sequence[Prompt]) -> dict[str, str]:
-    limit = renderer.max_prompt_tokens
-    lengths = ((prompt, renderer.prompt_length(prompt)) for prompt in prompts)
-    return {p.sample_id: _reason(renderer, p, length) for p, length in lengths if length > limit}
+def _too_long(
+    renderer: Renderer, prompts: Sequence[Prompt], check_length: Callable[[str, int], None] | None = None
+) -> dict[str, str]:
+    reasons = {}
+    for prompt in prompts:
+        length = renderer.prompt_length(prompt)
+        if length > renderer.max_prompt_tokens:
+            reasons[prompt.sample_id] = _reason(renderer, prompt, length)
+        elif check_length is not None:
+            check_length(prompt.sample_id, length)
+    return reasons
+
+
+def _fits_micro_batch(module: LightningModule) -> Callable[[str, int], None]:
+    """Return a check that a prompt leaves room for the longest completion that may be sampled."""
+    sampling, max_tokens = getattr(module, "sampling", None), cast(int, module.max_tokens_per_micro_batch)
+    completion_tokens = sampling.max_completion_tokens if isinstance(sampling, Sampling) else 0
+    return lambda sample_id, length: check_row(sample_id, length, completion_tokens, max_tokens)
 
 
 def _reason(renderer: Renderer, prompt: Prompt, length: int) -> str:

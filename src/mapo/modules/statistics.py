@@ -1,9 +1,13 @@
 """The numbers of one phase that go to the logs."""
 
+from collections.abc import Sequence
+
 import torch
 
 from mapo.functional.certainty import certainty, success_rate
+from mapo.modules.experience import Experience
 from mapo.modules.means import Means
+from mapo.modules.objective import Objective
 from mapo.modules.records import PhaseRecord
 
 
@@ -27,3 +31,16 @@ def add_phase_statistics(means: Means, record: PhaseRecord) -> None:
     means.add("certainty", certainty(success_rate(scores.success, valid=valid)))
     means.add("active_group_share", (record.advantages != 0).any(dim=1))
     means.add("advantage_magnitude", record.advantages.abs(), valid)
+
+
+def add_pass_statistics(means: Means, steps: Sequence[Sequence[Experience]], objective: Objective) -> None:
+    """Add how the optimizer steps of a phase are run, and which of their passes are not needed.
+
+    Args:
+        means: Of the phase.
+        steps: The micro-batches of every optimizer step.
+        objective: What they are for.
+    """
+    means.add("micro_batches", torch.tensor([len(step) for step in steps]))
+    means.add("skipped_old_pass_share", torch.tensor([step[0].old_logprobs is None for step in steps]))
+    means.add("skipped_reference_pass_share", torch.tensor([objective.kl_coef == 0 for _ in steps]))

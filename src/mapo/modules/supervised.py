@@ -1,6 +1,6 @@
 """Supervised fine-tuning on demonstrations, through the same scoring path as reinforcement learning."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -14,6 +14,7 @@ from typing_extensions import override
 from mapo.modules import startup
 from mapo.modules.hyperparameters import store_hyperparameters
 from mapo.modules.means import Means
+from mapo.modules.micro_batches import micro_batches
 from mapo.modules.whole_steps import WholeSteps
 from mapo.policies.policy import Policy
 from mapo.policies.saving import save_policy
@@ -31,7 +32,7 @@ class SupervisedModule(WholeSteps):
     Args:
         policy: The model to train: a Hugging Face name, a folder, or ``builtin``.
         from_scratch: Start from random weights of that model's configuration instead of its trained ones.
-        micro_batch_size: Demonstrations scored in one forward pass; changes memory, never the result.
+        max_tokens_per_micro_batch: Most tokens scored in one forward pass; changes memory and speed, never the result.
         max_cached_prompts: Encoded prompts kept in memory by sample id, for data that come back; 0 keeps none.
         gradient_clip_norm: Largest gradient norm of an optimizer step; null clips nothing.
         optimizer: Builds the optimizer from the trainable parameters.
@@ -44,7 +45,7 @@ class SupervisedModule(WholeSteps):
         self,
         policy: Policy,
         from_scratch: bool = False,
-        micro_batch_size: int = 16,
+        max_tokens_per_micro_batch: int = 16384,
         max_cached_prompts: int = 0,
         gradient_clip_norm: float | None = 1.0,
         optimizer: OptimizerCallable = torch.optim.AdamW,
@@ -54,14 +55,13 @@ class SupervisedModule(WholeSteps):
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
-        if micro_batch_size < 1:
-            raise ValueError(f"micro_batch_size must be >= 1, got {micro_batch_size}")
+        startup.check_budget(max_tokens_per_micro_batch)
         if from_scratch and policy.lora is not None:
             raise ValueError("from_scratch=True has nothing to adapt: leave policy.lora out, or from_scratch False")
         self.automatic_optimization = False
         self.absent_hyperparameters = store_hyperparameters(self, arguments)
         self.policy, self.from_scratch = policy, from_scratch
-        self.micro_batch_size, self.max_cached_prompts = micro_batch_size, max_cached_prompts
+        self.max_tokens_per_micro_batch, self.max_cached_prompts = max_tokens_per_micro_batch, max_cached_prompts
         self.gradient_clip_norm, self.optimizer, self.lr_scheduler = gradient_clip_norm, optimizer, lr_scheduler
         self.save_folder, self.save_dtype = save_folder, save_dtype
         self._encoded: dict[str, EncodedPrompt] = {}
@@ -73,7 +73,8 @@ class SupervisedModule(WholeSteps):
         rows = [self.encode(demonstration) for demonstration in demonstrations]
         num_tokens = float(self.sum_over_ranks(torch.tensor(sum(len(token_ids) for _, token_ids in rows))))
         means, scale = Means(), self.trainer.world_size / num_tokens
-        norm = self.take_step([partial(self.scaled_loss, part, scale, means) for part in self.micro_batches(rows)])
+        (parts,) = self.micro_batches([_lengths(rows)])
+        norm = self.take_step([partial(self.scaled_loss, rows, part, scale, means) for part in parts])
         assert norm is not None  # a batch holds demonstrations
         self.log("train/loss", means.compute(self.sum_over_ranks)["loss"], prog_bar=True)
         self.log("train/gradient_norm", norm)
@@ -82,8 +83,10 @@ class SupervisedModule(WholeSteps):
     @override
     def validation_step(self, demonstrations: Sequence[Prompt], batch_idx: int, dataloader_idx: int = 0) -> None:
         means = self._validation.setdefault(dataloader_idx, Means())
-        for part in self.micro_batches([self.encode(demonstration) for demonstration in demonstrations]):
-            self.loss(part, means)
+        rows = [self.encode(demonstration) for demonstration in demonstrations]
+        budget, shares_prefix = self.max_tokens_per_micro_batch, self.actor.shares_prefix
+        for part in micro_batches(_lengths(rows), max_tokens=budget, shares_prefix=shares_prefix):
+            self.loss([rows[index] for index in part], means)
 
     @override
     def on_validation_epoch_end(self) -> None:
@@ -93,9 +96,11 @@ class SupervisedModule(WholeSteps):
             # Equal on every rank; the maximum is exact and keeps Lightning from advising to reduce it.
             self.log(f"val/{name}/loss", means.compute(self.sum_over_ranks)["loss"], sync_dist=True, reduce_fx="max")
 
-    def scaled_loss(self, rows: Sequence[Row], scale: float, means: Means) -> Float[Tensor, ""]:
+    def scaled_loss(self, rows: Sequence[Row], part: Sequence[int], scale: float, means: Means) -> Float[Tensor, ""]:
         """Return a micro-batch's share of the loss; the mean over ranks of the shares' sums is the loss of the step."""
-        return self.loss(rows, means) * scale
+        if not part:  # another rank has one more: this one runs its shortest row without a weight
+            return self.loss([min(rows, key=lambda row: len(row[0].input_ids) + len(row[1]))], Means()) * 0.0
+        return self.loss([rows[index] for index in part], means) * scale
 
     def loss(self, rows: Sequence[Row], means: Means) -> Float[Tensor, ""]:
         """Return the cross-entropy of the completions in nats, summed over their tokens."""
@@ -122,12 +127,6 @@ class SupervisedModule(WholeSteps):
             self._encoded[demonstration.sample_id] = prompt
         return prompt, self.actor.renderer.encode_completion(text)
 
-    def micro_batches(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-        """Cut into parts of rows of similar length, which keeps padding small; nothing is dropped."""
-        by_length = sorted(rows, key=lambda row: len(row[0].input_ids) + len(row[1]))
-        for start in range(0, len(rows), self.micro_batch_size):
-            yield by_length[start : start + self.micro_batch_size]
-
     @override
     def setup(self, stage: str) -> None:
         startup.check_run(self, self.policy, stage, updates_per_phase=1)
@@ -147,3 +146,7 @@ class SupervisedModule(WholeSteps):
             rank_zero_info(
                 f"The trained model is in {save_policy(self.actor, self.save_folder, dtype=self.save_dtype)}"
             )
+
+
+def _lengths(rows: Sequence[Row]) -> list[tuple[EncodedPrompt, int]]:
+    return [(prompt, len(token_ids)) for prompt, token_ids in rows]

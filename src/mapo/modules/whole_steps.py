@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from mapo.modules import startup
 from mapo.modules.checkpoints import PhaseCheckpoints
+from mapo.modules.micro_batches import Row, even_micro_batches
 from mapo.modules.synchronisation import accumulate, check_strategy, fill_missing_gradients, reach
 from mapo.policies.model import PolicyModel
 
@@ -27,12 +28,14 @@ class WholeSteps(PhaseCheckpoints):
         optimizer: Builds the optimizer from the trainable parameters.
         lr_scheduler: Builds a learning-rate schedule that advances with every optimizer step.
         gradient_clip_norm: Largest gradient norm of an optimizer step; None clips nothing.
+        max_tokens_per_micro_batch: Most tokens that are scored in one forward pass.
     """
 
     actor: PolicyModel
     optimizer: OptimizerCallable
     lr_scheduler: LRSchedulerCallable | None
     gradient_clip_norm: float | None
+    max_tokens_per_micro_batch: int
 
     def take_step(self, losses: Sequence[Callable[[], Float[Tensor, ""]]]) -> Float[Tensor, ""] | None:
         """Take one optimizer step on the sum of losses.
@@ -63,6 +66,15 @@ class WholeSteps(PhaseCheckpoints):
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         """Return a tensor summed over all ranks, on the CPU."""
         return self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum").cpu()
+
+    def micro_batches(self, steps: Sequence[Sequence[Row]]) -> list[list[list[int]]]:
+        """Return the rows of every micro-batch of every optimizer step; see ``even_micro_batches``."""
+        return even_micro_batches(
+            steps,
+            max_tokens=self.max_tokens_per_micro_batch,
+            shares_prefix=self.actor.shares_prefix,
+            max_over_ranks=lambda n: self.trainer.strategy.reduce(n.to(self.device), reduce_op="max").cpu(),
+        )
 
     @override
     def configure_callbacks(self) -> Sequence[Callback] | Callback:

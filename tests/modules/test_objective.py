@@ -1,0 +1,92 @@
+"""Groups that can teach nothing are left out, and nothing changes but the time it takes."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from arithmetic import SHORT, EvenLength, Sums, make_module
+
+from mapo.losses.clipped import ClippedPolicyLoss
+from mapo.modules.experience import Experience
+from mapo.modules.means import Means
+from mapo.rewards.scoring import score_completions
+
+
+@dataclass(frozen=True)
+class EveryGroup(ClippedPolicyLoss):
+    """The same loss, of which nobody says that it is 0 without an advantage."""
+
+    zero_without_advantage: ClassVar[bool] = False
+
+
+def phase(path, silent, **settings):
+    """A loaded module and a phase of five groups, some without any advantage; one completion is not valid."""
+    module = make_module(path, **settings)
+    module.configure_model()
+    data = Sums()
+    data.setup("fit")
+    rollouts = module.generate(data.train_set[:5], 4, SHORT, split="train", epoch=0)
+    scores = score_completions([EvenLength()], rollouts.completions)
+    scores.valid[0, 0] = False
+    advantages = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).masked_fill(~scores.valid, 0.0)
+    advantages[list(silent)] = 0.0
+    return module, Experience.from_groups(rollouts, scores, advantages)
+
+
+def run(module, rows, *, off_policy=False):
+    """Return the gradient, the rows that were run, and the means."""
+    module.zero_grad()
+    means = Means()
+    normaliser = float(module.objective.aggregation.normaliser(rows.completion_mask))
+    needed = module.objective.needed(rows, means)
+    if off_policy:  # ratios from 1/2 to 3, some beyond the clip
+        with torch.no_grad():
+            now = module.actor.score(needed.prompts, needed.token_ids, temperature=1.0).logprobs
+        shifts = torch.tensor([int(ids.sum()) % 7 - 4 for ids in needed.token_ids]) / 4
+        needed = needed.with_old_logprobs(now + shifts[:, None])
+    (module.objective(module.actor, needed, temperature=1.0, means=means) / normaliser).backward()
+    gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in module.actor.trainable_parameters()]
+    return torch.cat([gradient.flatten() for gradient in gradients]), needed, means.compute()
+
+
+@pytest.mark.parametrize("off_policy", [False, True], ids=["on policy", "off policy"])
+def test_skipped_groups_change_neither_gradient_nor_loss(tiny_lm_path, off_policy):
+    skipping, whole = (
+        run(*phase(tiny_lm_path, silent=(1, 3), loss=loss), off_policy=off_policy)
+        for loss in (ClippedPolicyLoss(), EveryGroup())
+    )
+    assert (len(skipping[1]), len(whole[1])) == (12, 20)
+    assert whole[0].norm() > 0
+    assert (skipping[0] - whole[0]).norm() < 1e-6 * whole[0].norm()
+    assert skipping[2]["policy_loss"] == pytest.approx(whole[2]["policy_loss"], rel=1e-5)
+    assert (skipping[2]["skipped_group_share"], whole[2]["skipped_group_share"]) == (0.4, 0.0)
+    if off_policy:
+        assert 0 < whole[2]["clip_fraction_high"] < 1
+
+
+def test_where_nothing_teaches_one_row_is_run_and_the_gradient_is_zero(tiny_lm_path):
+    gradient, rows, means = run(*phase(tiny_lm_path, silent=range(5)))
+    assert len(rows) == 1
+    assert not gradient.any()
+    assert (means["policy_loss"], means["skipped_group_share"]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"kl_coef": 0.1}, {"log_entropy": True}, {"loss": EveryGroup()}],
+    ids=["reference", "entropy", "a loss that may need them"],
+)
+def test_groups_that_something_else_needs_are_run(tiny_lm_path, settings):
+    _, rows, means = run(*phase(tiny_lm_path, silent=(0, 2, 4), **settings))
+    assert len(rows) == 20
+    assert means["skipped_group_share"] == 0.0
+    assert {"importance_ratio", "sampling_gap"} <= means.keys()
+
+
+def test_what_is_not_known_of_skipped_groups_is_named_after_the_others(tiny_lm_path):
+    _, _, means = run(*phase(tiny_lm_path, silent=(0,)))
+    over_all = {"policy_loss", "skipped_group_share"}
+    assert over_all < means.keys()
+    assert {name.partition("/")[0] for name in means.keys() - over_all} == {"trained_groups"}
+    assert means["trained_groups/importance_ratio"] == 1.0
