@@ -100,6 +100,7 @@ def generic(name: str) -> str:
     name = re.sub(r"^val/[^/]+/", "val/<set>/", name).replace("_greedy", "")
     for own, called in (
         (r"^train/reward/.+", "train/reward/<component>"),
+        (r"^train/trained_groups/.+", "train/trained_groups/<name>"),
         (r"/think_format$", "/<component>"),
         (r"/solved$", "/<figure>"),
         (r"/accuracy/[^/]+/.+", "/accuracy/<category>/<value>"),
@@ -130,8 +131,9 @@ data: {class_path: own_benchmark.Rectangles, init_args: {on_bad_row: skip}}
 def test_metrics_page_names_exactly_what_a_run_logs(in_folder: Path) -> None:
     (in_folder / "everything.yaml").write_text(EVERYTHING, encoding="utf-8")
     run_command([*FIT, "--config", "everything.yaml"])
+    run_command([*FIT, "--config", "everything.yaml", "--model.kl_coef", "0", "--model.log_entropy", "false"])
     folder = in_folder / "runs" / "mapo_tiny" / "version_0"
-    assert documented("Training, once per phase", "Evaluation, once per validation and set") == logged(folder)
+    assert documented("Training, once per phase", "Evaluation, once per validation and set") == logged(folder.parent)
     files = [row[0].strip("`") for row in table_rows("metrics.md", section="The folder of a run")]
     assert all(list(folder.glob(file.rstrip("/"))) for file in files), files
     assert len(files) == len(list(folder.iterdir())) - 1  # one events file before training, one in it
