@@ -102,9 +102,7 @@ def test_micro_batches_and_packing_change_nothing(tmp_path, tiny_lm_path, budget
 
 
 def test_a_demonstration_that_no_micro_batch_holds_is_named(tmp_path, tiny_lm_path) -> None:
-    with pytest.raises(
-        ValueError, match=r"sample 'row \d+' takes \d+ tokens .* than max_tokens_per_micro_batch=9"
-    ):
+    with pytest.raises(ValueError, match=r"sample 'row \d+' takes \d+ tokens .* than max_tokens_per_micro_batch=9"):
         fit(tmp_path, tiny_lm_path, max_tokens_per_micro_batch=9)
 
 
