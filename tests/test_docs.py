@@ -101,6 +101,8 @@ def generic(name: str) -> str:
     for own, called in (
         (r"^train/reward/.+", "train/reward/<component>"),
         (r"^train/trained_groups/.+", "train/trained_groups/<name>"),
+        (r"^time/(rollout|reward|update|other)_share$", "time/<part>_share"),
+        (r"^throughput/(rollout|update|phase)_(tflops|mfu)$", r"throughput/<part>_\2"),
         (r"/think_format$", "/<component>"),
         (r"/solved$", "/<figure>"),
         (r"/accuracy/[^/]+/.+", "/accuracy/<category>/<value>"),
@@ -115,7 +117,7 @@ def documented(*sections: str) -> set[str]:
     return {row[0].strip("`") for section in sections for row in table_rows("metrics.md", section=section)}
 
 
-# A benchmark that has every kind of figure: categories, a bad row, one of its own.
+# A benchmark that has every kind of figure: categories, a bad row, one of its own; a device with a peak, and a profile.
 EVERYTHING = """
 model:
   rewards: [{class_path: own_benchmark.Boxed, init_args: {weight: 0.9}}, {class_path: ThinkFormat}]
@@ -124,6 +126,7 @@ model:
   updates_per_phase: 2
   evaluation: {num_samples: 2}
 data: {class_path: own_benchmark.Rectangles, init_args: {on_bad_row: skip}}
+throughput: {peak_tflops: 0.1, profile_phase: 1}
 """
 
 
@@ -135,7 +138,7 @@ def test_metrics_page_names_exactly_what_a_run_logs(in_folder: Path) -> None:
     folder = in_folder / "runs" / "mapo_tiny" / "version_0"
     assert documented("Training, once per phase", "Evaluation, once per validation and set") == logged(folder.parent)
     files = [row[0].strip("`") for row in table_rows("metrics.md", section="The folder of a run")]
-    assert all(list(folder.glob(file.rstrip("/"))) for file in files), files
+    assert all(list(folder.glob(file.rstrip("/").replace("<n>", "1"))) for file in files), files
     assert len(files) == len(list(folder.iterdir())) - 1  # one events file before training, one in it
     assert keys("results.json") == set(json.loads((folder / "results.json").read_text(encoding="utf-8")))
     with (folder / "evaluation.jsonl").open(encoding="utf-8") as rows:
@@ -165,7 +168,11 @@ def test_metrics_page_names_exactly_what_supervised_training_logs(in_folder: Pat
 
 
 def test_every_metric_has_a_unit_and_a_meaning() -> None:
-    rows = [row for row in table_rows("metrics.md") if row[0].startswith(("`train", "`val", "`time"))]
+    rows = [
+        row
+        for row in table_rows("metrics.md")
+        if row[0].startswith(("`train", "`val", "`time", "`throughput", "`memory"))
+    ]
     assert rows
     assert all(len(row) == 3 and all(row) for row in rows)
 

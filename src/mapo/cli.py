@@ -29,6 +29,7 @@ from mapo.argument_errors import explain
 from mapo.callbacks.completions import CompletionsTable
 from mapo.callbacks.progress import PhaseProgressBar
 from mapo.callbacks.summary import ClosingSummary
+from mapo.callbacks.throughput import PhaseThroughput
 from mapo.data.base import PromptDataModule
 from mapo.losses.aggregation import Aggregation
 from mapo.losses.base import PolicyLoss
@@ -119,6 +120,7 @@ class MapoCLI(LightningCLI):
         parser.add_lightning_class_args(PhaseProgressBar, "progress_bar")
         parser.add_lightning_class_args(CompletionsTable, "completions")
         parser.add_lightning_class_args(ClosingSummary, "summary")
+        parser.add_lightning_class_args(PhaseThroughput, "throughput")
         parser.add_argument(
             "--validate_before_fit", type=bool, default=True, help="Evaluate before training; not done on resume."
         )
