@@ -19,7 +19,7 @@ ADVANTAGES = {
 }
 DATA = {
     "emotion": ["EmoSet", "WEBEmo", "Emotion6", "ImageFolder", "ImageFolder"],
-    "math": ["Geometry3K", "MathVista", "MathVerse", "MathVision", "WeMath"],
+    "math": ["Geometry3K", "MathVista", "MathVerse", "MathVision", "WeMath", "MATH500", "GSM8K"],
 }
 
 
@@ -133,9 +133,10 @@ def test_math_is_read_from_the_hub_unless_told_otherwise(parse):
     layers = ("validate", "--config", "configs/mapo_tiny.yaml", "--config", "configs/data/math.yaml")
     data = parse(*layers)["data"]["init_args"]
     paths = ["AI4Math/MathVista", "AI4Math/MathVerse", "MathLLMs/MathVision", "We-Math/We-Math"]
+    paths += ["HuggingFaceH4/MATH-500", "openai/gsm8k"]
     assert data["path"] == "hiyouga/geometry3k"
     assert [part["init_args"]["path"] for part in data["out_of_domain"]] == paths
-    assert not any(part["init_args"]["train_on_test_set"] for part in data["out_of_domain"])
+    assert not any(part["init_args"].get("train_on_test_set") for part in data["out_of_domain"])
     comment = (CONFIGS / "data" / "math.yaml").read_text()
     sets = comment.partition("--data.out_of_domain '")[2].partition("'")[0]
     local = parse(*layers, "--data.path", "rows", f"--data.out_of_domain={sets}")["data"]
@@ -150,6 +151,10 @@ def test_math_validates_from_local_copies(tmp_path, monkeypatch):
     hub_copy(tmp_path / "mathverse", "mathverse", "named")
     official_copy(tmp_path / "mathvision", "mathvision", split="test")
     hub_copy(tmp_path / "wemath", "wemath")
+    words = {"problem": "1 + 1?", "question": "1 + 1?", "answer": "#### 2", "solution": "", "subject": "a", "level": 1}
+    for name in ("math500", "gsm8k"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "test.jsonl").write_text(json.dumps(words | {"unique_id": "test/a/1.json"}))
     problem = tmp_path / "geometry3k" / "test" / "7"
     place_picture(problem / "img_diagram.png")
     problem.joinpath("data.json").write_text(json.dumps({"annotat_text": "Find $x$.", "choices": ["1"], "answer": "A"}))
@@ -164,6 +169,6 @@ def test_math_validates_from_local_copies(tmp_path, monkeypatch):
     sets = json.loads(file.read_text())["sets"]
     counts = {name: figures["num_samples_evaluated"]["after"] for name, figures in sets.items()}
     names = ["geometry3k_test", "mathvista_testmini", "mathverse_testmini", "mathvision_test", "wemath_testmini"]
-    assert counts == dict(zip(names, [1, 2, 2, 2, 3], strict=True))
+    assert counts == dict(zip([*names, "math500_test", "gsm8k_test"], [1, 2, 2, 2, 3, 1, 1], strict=True))
     assert sets["wemath_testmini"]["composite_problems"]["after"] == 1
     assert 0 <= sets["wemath_testmini"]["score_strict"]["after"] <= sets["wemath_testmini"]["score_loose"]["after"] <= 1
