@@ -137,15 +137,42 @@ def test_a_budget_that_does_not_hold_the_longest_row_is_refused_by_its_sample(tm
 
 
 def test_rejected_rows_are_rejected_once(tiny_lm_path):
-    data = Sums(on_bad_row="skip")
+    class Growing(Sums):
+        @override
+        def eval_prompts(self):
+            return {"growing": self._rows(998, 3)}  # 998+999=, 999+1000=, 1000+1001=
+
+    data = Growing(on_bad_row="skip")
     data.setup("fit")
     renderer = Policy(path=str(tiny_lm_path)).load_renderer()
-    limit = renderer.prompt_length(data.eval_sets["near"][0])
+    limit = renderer.prompt_length(data.eval_sets["growing"][0])
     tight = Policy(path=str(tiny_lm_path), max_prompt_tokens=limit).load_renderer()
     with pytest.warns(UserWarning, match="counted as wrong"):
         startup.check_prompts(data, tight, "validate")
     startup.check_prompts(data, tight, "validate")  # the fit after the validation measures them again
-    assert (len(data.eval_sets["far"]), len(data.bad_rows["far"])) == (0, 3)
+    assert (len(data.eval_sets["growing"]), len(data.bad_rows["growing"])) == (1, 2)
+
+
+def test_a_row_that_the_processor_does_not_take_is_a_bad_row(tiny_vl_path, make_prompt):
+    class Odd(PromptDataModule):
+        @override
+        def train_prompts(self):
+            return []
+
+        @override
+        def eval_prompts(self):
+            sizes = {"thin": (1, 300), "fine": (56, 28)}
+            return {"odd": [make_prompt("x", size, sample_id=name, answer="1") for name, size in sizes.items()]}
+
+    renderer = Policy(path=str(tiny_vl_path)).load_renderer()
+    strict, lenient = Odd(), Odd(on_bad_row="skip")
+    strict.setup("validate")
+    with pytest.raises(ValueError, match=r"set 'odd': 1 rows cannot be evaluated\. 'thin': absolute aspect ratio"):
+        startup.check_prompts(strict, renderer, "validate")
+    lenient.setup("validate")
+    with pytest.warns(UserWarning, match="counted as wrong"):
+        startup.check_prompts(lenient, renderer, "validate")
+    assert ([p.sample_id for p in lenient.eval_sets["odd"]], list(lenient.bad_rows["odd"])) == (["fine"], ["thin"])
 
 
 def test_sets_of_bare_loaders_are_numbered():

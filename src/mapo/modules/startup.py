@@ -130,7 +130,7 @@ def check_prompts(
         if too_long:
             data.drop_training_rows(list(too_long), next(iter(too_long.values())))
     for name in data.eval_names:
-        data.reject_eval_rows(name, _too_long(renderer, data.eval_sets[name]))
+        data.reject_eval_rows(name, _unusable(renderer, data.eval_sets[name]))
 
 
 def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_phase: int) -> None:
@@ -180,6 +180,17 @@ def _check_evaluation(module: LightningModule, data: PromptDataModule) -> None:
 
 def _num_ranks(trainer: Trainer) -> int:
     return (trainer.distributed_sampler_kwargs or {}).get("num_replicas", 1)
+
+
+def _unusable(renderer: Renderer, prompts: Sequence[Prompt]) -> dict[str, str]:
+    """Return why prompts cannot be evaluated, by sample id: they are too long, or nothing that the model reads."""
+    reasons: dict[str, str] = {}
+    for prompt in prompts:
+        try:
+            reasons |= _too_long(renderer, [prompt])
+        except ValueError as error:
+            reasons[prompt.sample_id] = str(error).removeprefix(f"sample {prompt.sample_id!r}: ")
+    return reasons
 
 
 def _too_long(
