@@ -110,9 +110,18 @@ def attend(
     """
     if queries.device.type == "cpu":
         return _flash(queries, seen.keys, seen.values, 0.0, False, attn_mask=mask, scale=scaling)
+    return products_attention(queries, seen, mask, scaling)
+
+
+def products_attention(
+    queries: Float[Tensor, "S K Q D"], seen: KeyValues, mask: Float[Tensor, "S 1 1 L"] | None, scaling: float
+) -> tuple[Float[Tensor, "S K Q D"], Float[Tensor, "S K Q"]]:
+    """Return what ``attend`` does, by batched matrix products: for devices without a kernel that hands out the sums."""
     flat, keys, values = (tensor.flatten(0, 1) for tensor in (queries, seen.keys, seen.values))
-    dtype = torch.promote_types(flat.dtype, torch.float32)
-    scores = torch.bmm(flat, keys.transpose(1, 2), out_dtype=dtype).view(*queries.shape[:-1], -1) * scaling
+    precise = flat.dtype in (torch.float32, torch.float64)
+    turned = keys.transpose(1, 2)
+    scores = torch.bmm(flat, turned) if precise else torch.bmm(flat, turned, out_dtype=torch.float32)
+    scores = scores.view(*queries.shape[:-1], -1) * scaling
     scores = scores if mask is None else scores + mask
     outputs = torch.bmm(scores.softmax(dim=-1).to(values.dtype).flatten(0, 1), values)
     return outputs.view_as(queries), scores.logsumexp(dim=-1)

@@ -7,8 +7,6 @@ import torch
 
 from mapo.types import EncodedPrompt
 
-PREFILL_TOKENS = 16_384
-"""Prompts pass through the model together up to so many tokens, padding included; a longer prompt does so alone."""
 _ROWS_ON_CPU = 128
 _DRAW_BYTES = 48  # of every token of the vocabulary: logits, law, weights, and their sums in double precision
 _SPARE = 0.1  # of the free memory, for what the allocator cannot use
@@ -21,10 +19,13 @@ class Capacity:
     Attributes:
         rows: Completions.
         prompts: Prompts whose keys and values are kept for them.
+        prefill_tokens: Prompts pass through the model together up to so many tokens, padding included; a longer prompt
+            does so alone.
     """
 
     rows: int
     prompts: int
+    prefill_tokens: int = 16_384
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,12 @@ def plan(
     prompt_tokens = len(longest.input_ids)
     most = min(num * group_size, max_rows or (_ROWS_ON_CPU if free_bytes is None else num * group_size))
 
+    together = Capacity.prefill_tokens
+    if free_bytes is not None and footprint.prefill_bytes:
+        together = max(prompt_tokens, min(together, free_bytes // 4 // footprint.prefill_bytes))
+
     def capacity(rows: int) -> Capacity:
-        full = -(-rows // group_size)
-        return Capacity(rows, num if rows == num * group_size else min(num, full if group_size == 1 else 2 * full))
+        return Capacity(rows, min(num, rows, 2 * -(-rows // group_size)), together)
 
     def needed(wanted: Capacity) -> int:
         copies = wanted.prompts if footprint.shared else wanted.rows
@@ -85,8 +89,7 @@ def plan(
 
     if free_bytes is None:
         return capacity(most)
-    together = max(prompt_tokens, min(PREFILL_TOKENS, sum(len(prompt.input_ids) for prompt in prompts)))
-    left = int(free_bytes * (1 - _SPARE)) - together * footprint.prefill_bytes
+    left = int(free_bytes * (1 - _SPARE)) - min(together, num * prompt_tokens) * footprint.prefill_bytes
     for rows in range(most, 0, -1):
         if needed(capacity(rows)) <= left:
             return capacity(rows)

@@ -11,7 +11,7 @@ from mapo.policies.batching import next_position
 from mapo.policies.decoder_weights import read_weights
 from mapo.policies.decoding import Completions, KeyValues, Prompts, decode_step
 from mapo.policies.model import PolicyModel
-from mapo.rollout.capacity import PREFILL_TOKENS, Capacity
+from mapo.rollout.capacity import Capacity
 from mapo.rollout.decoder import Decoder
 from mapo.rollout.prefill import prefill
 from mapo.types import EncodedPrompt
@@ -112,7 +112,7 @@ class LeanDecoder(Decoder):
         portion: list[int] = []
         for owner in owners:
             length = max(len(self._prompts[index].input_ids) for index in [*portion, owner])
-            if portion and length * (len(portion) + 1) > PREFILL_TOKENS:
+            if portion and length * (len(portion) + 1) > self._capacity.prefill_tokens:
                 yield portion
                 portion = []
             portion.append(owner)
