@@ -136,6 +136,21 @@ def test_computing_twice_counts_bad_rows_once(data):
     assert evaluator.compute("val", ["far"], trainer, CPU) == evaluator.compute("val", ["far"], trainer, CPU)
 
 
+def test_a_row_that_is_rejected_while_it_is_asked_counts_as_wrong_once(data):
+    evaluator, trainer = Evaluator(Evaluation(num_samples=2), [EvenLength()]), SimpleNamespace(datamodule=data)
+    for _ in range(2):  # as in a fit, where every validation meets it again
+        evaluator.reset()
+        for mode, right in (("sampled", [[1.0, 1.0]]), ("greedy", [[1.0]])):
+            answer(evaluator, data.eval_sets["far"][:1], "far", mode, right)
+        evaluator.reject("val", "far", {"sum-1001": "its picture is cut off"}, CPU)
+        found = evaluator.compute("val", ["far"], trainer, CPU)
+        for suffix in ("", "_greedy"):  # one of the three, and one had been bad before
+            assert found[f"val/far/accuracy{suffix}"] == pytest.approx(1 / 3)
+            assert found[f"val/far/num_bad_rows{suffix}"] == 2
+            assert found[f"val/far/num_samples_evaluated{suffix}"] == 3
+    assert list(data.bad_rows["far"].items())[1:] == [("sum-1001", "its picture is cut off")]
+
+
 def test_reset_leaves_nothing_of_an_interrupted_evaluation(data):
     evaluator = Evaluator(Evaluation(greedy=False), [EvenLength()])
     for accuracy in (0.0, 1.0):

@@ -25,6 +25,7 @@ class Sample:
         answers: What the completions answer; None where a completion gives no answer.
         components: Values of further reward components by name; NaN where one could not be scored.
         categories: What the prompt belongs to, such as ``{"subject": ("algebra",)}``.
+        fault: Why the prompt could not be asked.
     """
 
     sample_id: str
@@ -36,6 +37,7 @@ class Sample:
     answers: tuple[str | None, ...] = ()
     components: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fault: str | None = None
 
     @property
     def mean_accuracy(self) -> float:

@@ -42,8 +42,16 @@ class Evaluator:
         metric = self._metric(record.stage, record.set_name, record.mode, device)
         metric.update(samples_of(record, self._rewards))
 
+    def reject(self, stage: str, set_name: str, faults: Mapping[str, str], device: torch.device) -> None:
+        """Take in rows of this rank that turned out unusable, and why, by sample id; they count as wrong."""
+        for mode, _, _ in self._evaluation.modes(set_name):
+            samples = [Sample(sample_id, fault=fault) for sample_id, fault in faults.items()]
+            self._metric(stage, set_name, mode, device).update(samples)
+
     def compute(self, stage: str, set_names: list[str], trainer: Trainer, device: torch.device) -> dict[str, float]:
         """Return ``<stage>/<set>/<figure>`` and ``<stage>/<summary>`` over all ranks.
+
+        The data module is told of the rows that other ranks have rejected.
 
         Args:
             stage: ``val`` or ``test``.
@@ -56,11 +64,12 @@ class Evaluator:
         data = data if isinstance(data, PromptDataModule) else None
         figures: dict[str, float] = {}
         for name in set_names:
-            bad = () if data is None else tuple(map(Sample, data.bad_rows.get(name, ())))
             for mode, num, _ in self._evaluation.modes(name):
                 metric = self._metric(stage, name, mode, device)
                 metric.update([])  # a rank without rows is no mistake that torchmetrics should warn of
-                samples = (*metric.compute().samples, *bad)
+                samples = metric.compute().samples
+                if data is not None:
+                    samples = with_bad_rows(samples, data.bad_rows.setdefault(name, {}))
                 own = {} if data is None else own_figures(data, name, samples)
                 found = mode_figures(samples, num, mode, votes=self._votes, own=own)
                 figures |= {f"{stage}/{name}/{figure}": value for figure, value in found.items()}
@@ -111,6 +120,12 @@ def mode_figures(
         named[f"accuracy{suffix}/{category}/{value}"] = accuracy
         named[f"num_samples/{category}/{value}"] = float(count)
     return named
+
+
+def with_bad_rows(samples: Sequence[Sample], bad_rows: dict[str, str]) -> tuple[Sample, ...]:
+    """Return the samples and those of the bad rows, to which the rejected ones among the samples are added."""
+    bad_rows |= {sample.sample_id: sample.fault for sample in samples if sample.fault is not None}
+    return *(sample for sample in samples if sample.fault is None), *map(Sample, bad_rows)
 
 
 def is_category_size(name: str) -> bool:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import torch
 
+from mapo.data.base import PromptDataModule
 from mapo.modules import startup
 from mapo.modules.evaluation import Mode
 from mapo.modules.evaluator import Evaluator, is_category_size
 from mapo.modules.interruptible import Interruptible
 from mapo.modules.records import EvaluationRecord
 from mapo.modules.stored_answers import join_records, split_record
+from mapo.policies.images import open_image
 from mapo.rewards.scoring import score_completions
 from mapo.types import Prompt, Rollouts, Sampling
 
@@ -49,9 +51,10 @@ class SetEvaluation(Interruptible):
         """Sample, score and count one batch of one set, in every mode of ``evaluation``."""
         self.stop_request.obey(self.trainer)
         self.last_evaluation, self.last_resumed = (), 0
-        if not prompts:  # the last batch had fewer rows than there are ranks
-            return ()
         set_name = startup.evaluation_names(self.trainer)[dataloader_idx]
+        prompts = self.readable(stage, set_name, prompts)
+        if not prompts:  # the last batch may have fewer rows than there are ranks
+            return ()
         records, resumed = [], set(range(len(prompts)))
         for mode, num, sampling in self.evaluation.modes(set_name):
             record, stored = self.answer(stage, set_name, mode, num, sampling, prompts)
@@ -60,6 +63,24 @@ class SetEvaluation(Interruptible):
             resumed &= stored
         self.last_evaluation, self.last_resumed = tuple(records), len(resumed)
         return self.last_evaluation
+
+    def readable(self, stage: str, set_name: str, prompts: Sequence[Prompt]) -> Sequence[Prompt]:
+        """Return the prompts whose pictures can be decoded; what is wrong with the others no header has told.
+
+        Raises:
+            ValueError: There are others, and ``on_bad_row`` of their benchmark is not "skip".
+        """
+        faults = picture_faults(prompts)
+        if not faults:
+            return prompts
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, PromptDataModule) or data.owner(set_name).on_bad_row == "error":
+            sample_id, fault = next(iter(faults.items()))
+            raise ValueError(
+                f"set {set_name!r}: {sample_id!r}: {fault}. Mend this, or pass on_bad_row='skip' to count it as wrong"
+            )
+        self.evaluator.reject(stage, set_name, faults, self.device)
+        return [prompt for prompt in prompts if prompt.sample_id not in faults]
 
     def answer(
         self, stage: str, set_name: str, mode: Mode, num: int, sampling: Sampling, prompts: Sequence[Prompt]
@@ -109,3 +130,15 @@ class SetEvaluation(Interruptible):
             # It is the same everywhere already; the maximum is exact and keeps Lightning from advising to reduce it.
             # Loggers are spared the sizes of categories, which callbacks report.
             self.log(name, value, logger=False if is_category_size(name) else None, sync_dist=True, reduce_fx="max")
+
+
+def picture_faults(prompts: Sequence[Prompt]) -> dict[str, str]:
+    """Return what is wrong with pictures that cannot be decoded, by sample id."""
+    faults = {}
+    for prompt in prompts:
+        try:
+            for image in prompt.images:
+                open_image(image)
+        except ValueError as error:
+            faults[prompt.sample_id] = str(error)
+    return faults
