@@ -160,6 +160,8 @@ class MapoCLI(LightningCLI):
         validates = is_overridden("validation_step", self.model, LightningModule)
         if config.validate_before_fit and not config.ckpt_path and validates and self.trainer.limit_val_batches:
             startup.check_before_validation(self.model, self.datamodule, self.trainer)
+            if not self.datamodule.eval_names:
+                return
             self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
 
     @override

@@ -92,12 +92,26 @@ def test_a_warning_names_so_many_rows_that_it_can_be_read():
 def test_dropped_training_rows_are_counted_and_named():
     data = Additions(batch_size=2)
     data.setup("fit")
-    with pytest.warns(UserWarning, match="2 rows are left out of training. 'train-1': 9 tokens; 'train-7': 9 tokens"):
-        data.drop_training_rows(["train-1", "train-7"], "9 tokens")
+    with pytest.warns(UserWarning, match="2 rows are left out of training. 'train-1': 8 tokens; 'train-7': 9 tokens"):
+        data.drop_training_rows({"train-1": "8 tokens", "train-7": "9 tokens"})
     assert ids(data.train_set) == [f"train-{i}" for i in (0, 2, 3, 4, 5, 6, 8, 9)]
     assert len(data.train_dataloader()) == 4
-    with pytest.raises(ValueError, match="all 8 training rows are dropped: 9 tokens"):
-        data.drop_training_rows(ids(data.train_set), "9 tokens")
+    data.drop_training_rows({})
+    assert len(data.train_set) == 8
+    with pytest.raises(ValueError, match="all 8 training rows are dropped: 'train-0': 9 tokens; .* and 3 more"):
+        data.drop_training_rows(dict.fromkeys(ids(data.train_set), "9 tokens"))
+
+
+def test_training_rows_found_bad_later_stop_the_run_or_are_left_out():
+    data = Additions()
+    data.setup("fit")
+    with pytest.raises(ValueError, match=r"set 'train': 1 rows cannot be used. 'train-1': no picture. Mend .*='skip'"):
+        data.reject_training_rows({"train-1": "no picture"})
+    data = Additions(on_bad_row="skip")
+    data.setup("fit")
+    with pytest.warns(UserWarning, match="1 rows are left out of training. 'train-1': no picture"):
+        data.reject_training_rows({"train-1": "no picture"})
+    assert len(data.train_set) == 9
 
 
 def test_evaluation_rows_rejected_later_stop_the_run_or_count_as_wrong():

@@ -157,12 +157,12 @@ def test_a_row_that_the_processor_does_not_take_is_a_bad_row(tiny_vl_path, make_
     class Odd(PromptDataModule):
         @override
         def train_prompts(self):
-            return []
+            sizes = {"thin": (1, 300), "fine": (56, 28)}
+            return [make_prompt("x", size, sample_id=name, answer="1") for name, size in sizes.items()]
 
         @override
         def eval_prompts(self):
-            sizes = {"thin": (1, 300), "fine": (56, 28)}
-            return {"odd": [make_prompt("x", size, sample_id=name, answer="1") for name, size in sizes.items()]}
+            return {"odd": self.train_prompts()}
 
     renderer = Policy(path=str(tiny_vl_path)).load_renderer()
     strict, lenient = Odd(), Odd(on_bad_row="skip")
@@ -173,6 +173,25 @@ def test_a_row_that_the_processor_does_not_take_is_a_bad_row(tiny_vl_path, make_
     with pytest.warns(UserWarning, match="counted as wrong"):
         startup.check_prompts(lenient, renderer, "validate")
     assert ([p.sample_id for p in lenient.eval_sets["odd"]], list(lenient.bad_rows["odd"])) == (["fine"], ["thin"])
+    strict.setup("fit")
+    with pytest.raises(ValueError, match=r"set 'train': 1 rows cannot be used\. 'thin': absolute aspect ratio"):
+        startup.check_prompts(strict, renderer, "fit")
+    lenient.setup("fit")
+    with pytest.warns(UserWarning, match="1 rows are left out of training. 'thin': absolute aspect ratio"):
+        startup.check_prompts(lenient, renderer, "fit")
+    assert [prompt.sample_id for prompt in lenient.train_set] == ["fine"]
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+def test_an_evaluation_of_nothing_is_refused(tmp_path, tiny_lm_path, stage):
+    class Unevaluated(Sums):
+        @override
+        def eval_prompts(self):
+            return {}
+
+    trainer = make_trainer(default_root_dir=tmp_path)
+    with pytest.raises(ValueError, match="there is nothing to evaluate: Unevaluated has no evaluation set"):
+        getattr(trainer, stage)(make_module(tiny_lm_path), datamodule=Unevaluated())
 
 
 def test_sets_of_bare_loaders_are_numbered():

@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -167,19 +167,38 @@ class PromptDataModule(LightningDataModule, ABC):
                 self.eval_sets[name], self.bad_rows[name] = rows, other.bad_rows[name]
                 self._owners[name] = other.owner(name)
 
-    def drop_training_rows(self, sample_ids: Collection[str], reason: str) -> None:
+    def drop_training_rows(self, reasons: Mapping[str, str]) -> None:
         """Leave rows out of training, before the loader is made; one warning counts and names them.
+
+        Args:
+            reasons: What is wrong, and what would mend it, by sample id.
 
         Raises:
             ValueError: No row would be left.
         """
-        dropped = set(sample_ids)
-        kept = [i for i, prompt in enumerate(self.train_set) if prompt.sample_id not in dropped]
+        if not reasons:
+            return
+        kept = [i for i, prompt in enumerate(self.train_set) if prompt.sample_id not in reasons]
         if not kept:
-            raise ValueError(f"all {len(self.train_set)} training rows are dropped: {reason}")
-        if len(kept) < len(self.train_set):
-            self.train_set = select(self.train_set, kept)
-        _report("train", dict.fromkeys(sample_ids, reason), "left out of training")
+            raise ValueError(f"all {len(self.train_set)} training rows are dropped: {listed(reasons)}")
+        self.train_set = select(self.train_set, kept)
+        _report("train", reasons, "left out of training")
+
+    def reject_training_rows(self, reasons: Mapping[str, str]) -> None:
+        """Refuse training rows that turn out unusable later; under ``on_bad_row="skip"`` they are dropped.
+
+        Args:
+            reasons: What is wrong, and what would mend it, by sample id.
+
+        Raises:
+            ValueError: There is such a row and ``on_bad_row`` is "error", or no row would be left.
+        """
+        if reasons and self.on_bad_row == "error":
+            raise ValueError(
+                f"set 'train': {len(reasons)} rows cannot be used. {listed(reasons)}. "
+                "Mend this, or pass on_bad_row='skip' to leave them out of training"
+            )
+        self.drop_training_rows(reasons)
 
     def reject_eval_rows(self, name: str, reasons: Mapping[str, str]) -> None:
         """Refuse rows of an evaluation set that turn out unusable later, such as prompts that are too long.

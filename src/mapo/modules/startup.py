@@ -119,6 +119,8 @@ def check_prompts(
 ) -> None:
     """Measure every prompt of the stage: long ones are dropped from training, and refused in evaluation.
 
+    One that cannot be read at all is a bad row in both.
+
     Args:
         data: Set up.
         renderer: Measures.
@@ -126,11 +128,12 @@ def check_prompts(
         check_length: Told sample id and length of every prompt to be trained on; may refuse it.
     """
     if stage == "fit":
-        too_long = _too_long(renderer, data.train_set, check_length)
-        if too_long:
-            data.drop_training_rows(list(too_long), next(iter(too_long.values())))
+        too_long, unreadable = _measure(renderer, data.train_set, check_length)
+        data.reject_training_rows(unreadable)
+        data.drop_training_rows(too_long)
     for name in data.eval_names:
-        data.reject_eval_rows(name, _unusable(renderer, data.eval_sets[name]))
+        too_long, unreadable = _measure(renderer, data.eval_sets[name])
+        data.reject_eval_rows(name, too_long | unreadable)
 
 
 def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_phase: int) -> None:
@@ -140,6 +143,11 @@ def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_p
     if stage == "fit":
         check_precision(trainer, policy)
     if isinstance(data, PromptDataModule):
+        if stage != "fit" and not data.eval_names:
+            raise ValueError(
+                f"there is nothing to evaluate: {type(data).__name__} has no evaluation set; name its evaluation files "
+                "or splits, or other sets in out_of_domain"
+            )
         _check_evaluation(module, data)
     if policy.path != "builtin" and not Path(policy.path).expanduser().exists():
         # Said first: without a network, looking for what is not there takes half a minute of retries.
@@ -182,28 +190,23 @@ def _num_ranks(trainer: Trainer) -> int:
     return (trainer.distributed_sampler_kwargs or {}).get("num_replicas", 1)
 
 
-def _unusable(renderer: Renderer, prompts: Sequence[Prompt]) -> dict[str, str]:
-    """Return why prompts cannot be evaluated, by sample id: they are too long, or nothing that the model reads."""
-    reasons: dict[str, str] = {}
+def _measure(
+    renderer: Renderer, prompts: Sequence[Prompt], check_length: Callable[[str, int], None] | None = None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return, by sample id, which prompts are too long, and which the model cannot read; each with the reason."""
+    too_long: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
     for prompt in prompts:
         try:
-            reasons |= _too_long(renderer, [prompt])
+            length = renderer.prompt_length(prompt)
         except ValueError as error:
-            reasons[prompt.sample_id] = str(error).removeprefix(f"sample {prompt.sample_id!r}: ")
-    return reasons
-
-
-def _too_long(
-    renderer: Renderer, prompts: Sequence[Prompt], check_length: Callable[[str, int], None] | None = None
-) -> dict[str, str]:
-    reasons = {}
-    for prompt in prompts:
-        length = renderer.prompt_length(prompt)
+            unreadable[prompt.sample_id] = str(error).removeprefix(f"sample {prompt.sample_id!r}").lstrip(": ")
+            continue
         if length > renderer.max_prompt_tokens:
-            reasons[prompt.sample_id] = _reason(renderer, prompt, length)
+            too_long[prompt.sample_id] = _reason(renderer, prompt, length)
         elif check_length is not None:
             check_length(prompt.sample_id, length)
-    return reasons
+    return too_long, unreadable
 
 
 def _fits_micro_batch(module: LightningModule) -> Callable[[str, int], None]:
