@@ -31,7 +31,7 @@ def test_a_training_file_and_any_number_of_named_sets(tmp_path):
     assert data.eval_names == ["first", "second"]
     row = data.train_set[1]
     assert (row.sample_id, row.messages[0]["content"], row.answer) == ("line-2", "What is 2 * 3?", "6")
-    assert row.metadata == {"topic": "products"}
+    assert row.metadata == {"question": "What is 2 * 3?", "answer": "6", "topic": "products"}
     assert [row.sample_id for row in data.eval_sets["second"]] == ["line-2", "line-3"]  # empty lines are no rows
 
 
@@ -45,6 +45,7 @@ def test_columns_of_other_names(tmp_path):
     assert (first.sample_id, first.answer) == ("17", "5")
     assert first.metadata["categories"] == {"field": "sums", "year": "2020", "tags": ["a", "b"]}
     assert first.metadata["question"] == "other"
+    assert [first.metadata[name] for name in ("q", "gold", "no")] == ["Sum?", 5, 17]  # functions ask for them by name
     assert second.metadata["categories"] == {"year": "2021"}
 
 
@@ -76,6 +77,8 @@ def test_what_prompts_understand_is_passed_on(tmp_path):
     row |= {"categories": {"level": 5}, "topic": "letters"}
     (prompt,) = read(tmp_path, [row], categories=["topic"]).eval_sets["own"]
     assert prompt.metadata == {
+        "question": "Which?",
+        "answer": "A",
         "choices": ["x", "y"],
         "graded_by": "letter",
         "topic": "letters",

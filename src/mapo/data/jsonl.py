@@ -22,7 +22,7 @@ class JSONL(PromptDataModule):
 
     A row may bring pictures (``"images": ["pictures/1.png"]``, one name or a list, relative to the file's folder; they
     stand where the question says ``<image>``, before it otherwise) and choices (``"choices": ["4", "5"]``, answered by
-    letter or by text). Further columns are kept as metadata; of them ``graded_by``, ``precision``, ``aliases`` and
+    letter or by text). All other columns are kept as metadata; of them ``graded_by``, ``precision``, ``aliases`` and
     ``categories`` mean what they mean to ``PromptDataModule.prompt``. A row is known by its id, or by its line:
     ``line-7``.
     """
@@ -137,7 +137,8 @@ class _Reader:
         choices = self._choices(row)
         refuse_other_answers(sample_id, answer, choices)
         prompt = self.data.prompt(sample_id, question, answer, images=self._images(row))
-        metadata = _metadata({name: value for name, value in row.items() if name not in self.columns.values()})
+        elsewhere = (self.columns.get("images"), self.columns.get("choices"))
+        metadata = _metadata({name: value for name, value in row.items() if name not in elsewhere})
         if choices:
             metadata["choices"] = choices
         if self.data.categories:
