@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mapo.functional.logprobs import tiled_logprobs
+from mapo.functional.logprobs import rows_per_tile, tiled_logprobs
 
 
 def case(rows=23, width=5, vocab=11, dtype=torch.float64, bias=True):
@@ -79,6 +79,21 @@ def test_no_rows_still_reach_every_parameter():
     assert logprobs.shape == entropy.shape == (0,)
     logprobs.sum().backward()
     assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in head.parameters())
+
+
+@pytest.mark.parametrize(("tile", "runs"), [(23, 1), (1000, 1), (12, 4)])
+def test_only_what_does_not_fit_in_one_tile_is_computed_again(tile, runs):
+    hidden, head, targets = case()
+    calls = []
+    logprobs, _ = tiled_logprobs(hidden, lambda x: calls.append(len(x)) or head(x), targets, temperature=1.0, tile=tile)
+    logprobs.sum().backward()
+    assert len(calls) == runs
+
+
+def test_a_tile_is_a_quarter_of_a_gibibyte_and_one_row_at_least():
+    for vocabulary in (800, 152_064):
+        assert 0.99 * 2**28 < rows_per_tile(vocabulary) * vocabulary * 4 <= 2**28
+    assert rows_per_tile(2**27) == 1
 
 
 def test_low_precision_logits_are_normalised_in_float32():

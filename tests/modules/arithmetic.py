@@ -2,11 +2,13 @@
 
 import functools
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from typing_extensions import override
 
 from mapo.data.base import PromptDataModule
+from mapo.losses.clipped import ClippedPolicyLoss
 from mapo.modules.evaluation import Evaluation
 from mapo.modules.mapo import MAPOModule
 from mapo.policies.policy import Policy
@@ -44,6 +46,13 @@ class EvenLength(Reward):
     @override
     def __call__(self, completions):
         return [float(len(c.token_ids) > 0 and int(c.token_ids[0]) % 2 == 0) for c in completions]
+
+
+@dataclass(frozen=True)
+class EveryGroup(ClippedPolicyLoss):
+    """The same loss, of which nobody says that it is 0 without an advantage, so that no group is skipped."""
+
+    zero_without_advantage: ClassVar[bool] = False
 
 
 SHORT = Sampling(max_completion_tokens=4)

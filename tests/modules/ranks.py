@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from arithmetic import SHORT, EvenLength, Sums, make_module
+from arithmetic import SHORT, EvenLength, EveryGroup, Sums, make_module
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
@@ -25,8 +25,9 @@ from mapo.callbacks.completions import CompletionsTable
 from mapo.data.grid_rectangles import GridRectangles
 from mapo.data.loader import PhaseLoader
 from mapo.data.plane_figures import PlaneFigures
+from mapo.losses.clipped import ClippedPolicyLoss
 from mapo.modules.evaluation import Draws, Evaluation
-from mapo.policies.policy import Policy
+from mapo.policies.policy import Lora, Policy
 from mapo.rewards.base import Reward
 from mapo.rewards.math_answer import MathAnswer
 from mapo.rewards.think_format import ThinkFormat
@@ -153,8 +154,24 @@ def text(folder, path, **settings):
     return fit(folder, make_module(path, kl_coef=0.1, **common(settings)), Sums(eval_batch_size=4))
 
 
-def pictures(folder, path, **settings):
-    return fit(folder, vision_module(**settings), GridRectangles(num_train=12, num_eval=5, batch_size=4))
+def adapters(folder, path, **settings):
+    """Few trained weights, activations computed twice, and the base as the reference."""
+    recipe = Policy(path=path, lora=Lora(rank=2), gradient_checkpointing=True)
+    return fit(folder, make_module(path, policy=recipe, kl_coef=0.1, **common(settings)), Sums())
+
+
+def pictures(folder, path, *, share_prefix=True, **settings):
+    recipe = Policy(path="builtin", share_prefix=share_prefix)
+    return fit(folder, vision_module(policy=recipe, **settings), GridRectangles(num_train=12, num_eval=5, batch_size=4))
+
+
+def silent(folder, path, *, skip=True, **settings):
+    """Nothing of rank 0 has a signal in phase 0, nothing at all in 1, nothing of rank 1 in 2."""
+    flat = rank_rows(Sums(), 0, 0) + rank_rows(Sums(), 1, 0) + rank_rows(Sums(), 1, 1) + rank_rows(Sums(), 2, 1)
+    loss = ClippedPolicyLoss() if skip else EveryGroup()
+    # So few tokens that a group takes several micro-batches, which a rank without a signal has to match.
+    settings = {"loss": loss, "max_tokens_per_micro_batch": 32} | settings
+    return fit(folder, make_module(path, rewards=[Spotty(flat=flat)], **common(settings)), Sums())
 
 
 def spotty(folder, path, **settings):
@@ -237,11 +254,10 @@ def vision_module(**settings):
     sampling = Sampling(max_completion_tokens=24, temperature=1.3, top_p=0.95)
     return make_module(
         "builtin",
-        policy=Policy(path="builtin"),
         rewards=[MathAnswer(weight=0.9), ThinkFormat(weight=0.1)],
         sampling=sampling,
         evaluation=Evaluation(sampling=sampling),
-        **common(settings),
+        **common({"policy": Policy(path="builtin")} | settings),
     )
 
 

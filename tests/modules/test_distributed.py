@@ -18,6 +18,10 @@ RUNS = {
     "text in two updates": ("text", TWICE),
     "pictures": ("pictures", {}),
     "pictures in two updates": ("pictures", TWICE),
+    "pictures in every row": ("pictures", TWICE | {"share_prefix": False}),
+    "adapters": ("adapters", TWICE),
+    "silent": ("silent", TWICE),
+    "silent, none skipped": ("silent", TWICE | {"skip": False}),
     "spotty": ("spotty", {}),
     "mixed": ("mixed", {}),
     "half": ("resumed", {"max_steps": 4}),
@@ -25,7 +29,8 @@ RUNS = {
 # Sums over other groups of rows round differently; nothing else may differ.
 WEIGHTS = {"rtol": 0.0, "atol": 1e-6}
 FIGURES = {"rel": 1e-4, "abs": 1e-6}
-LOCAL = {"train/tokens_per_s", "train/sampling_gap"}  # the clock's, and rounding itself
+# The clock's, rounding itself, and how the rows are laid out.
+LOCAL = {"train/tokens_per_s", "train/sampling_gap", "train/trained_groups/sampling_gap", "train/micro_batches"}
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +97,28 @@ def test_the_runs_train_and_validate_odd_sets(both, run):
     assert sum(norm > 0.1 for norm in norms) >= len(norms) // 2
     samples = {figures[name] for figures in alone["validations"] for name in figures if "num_samples" in name}
     assert any(number % 2 for number in samples)
+
+
+def test_a_shared_prompt_trains_as_its_copies_do(both):
+    for run in (both[0], *both[1]):
+        shared, copied = run["pictures in two updates"], run["pictures in every row"]
+        assert shared["groups"].keys() == copied["groups"].keys()
+        torch.testing.assert_close(shared["weights"], copied["weights"], **WEIGHTS)
+
+
+def test_skipped_groups_change_nothing_whoever_has_them(both):
+    for run in (both[0], *both[1]):
+        skipped, whole = run["silent"], run["silent, none skipped"]
+        shares = [[log["train/skipped_group_share"] for log in found["logs"]] for found in (skipped, whole)]
+        assert shares[0][:3] == [0.5, 1.0, 0.5]
+        assert set(shares[1]) == {0.0}
+        torch.testing.assert_close(skipped["weights"], whole["weights"], **WEIGHTS)
+        norms = [[log["train/gradient_norm"] for log in found["logs"]] for found in (skipped, whole)]
+        assert norms[0] == pytest.approx(norms[1], rel=1e-5, abs=1e-7)
+        assert norms[0][1] == 0
+        # Only a rank that has nothing runs more than it would alone.
+        batches = [sum(log["train/micro_batches"] for log in found["logs"]) for found in (skipped, whole)]
+        assert batches[0] < batches[1]
 
 
 def test_a_phase_without_anything_to_train_on_still_counts(both):

@@ -131,6 +131,24 @@ def test_only_adapters_are_trained_and_recomputation_changes_nothing(fit):
     assert {module.training for module in recomputed.actor.modules()} == {True}
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [{}, {"gradient_checkpointing": True}, {"lora": Lora(rank=2, target_modules=ADAPTED), "freeze_vision": True}],
+    ids=["all weights", "recomputed", "adapters"],
+)
+def test_a_shared_prompt_trains_as_a_copy_in_every_row_does(fit, policy):
+    settings = {"kl_coef": 0.1, "log_entropy": True, "updates_per_phase": 2, "max_tokens_per_micro_batch": 90}
+    start = parameters(fit(policy=policy, optimizer=functools.partial(torch.optim.SGD, lr=0.0)))
+    shared, copied = (fit(policy=policy | {"share_prefix": shares}, **settings) for shares in (True, False))
+    assert (shared.actor.shares_prefix, copied.actor.shares_prefix) == (True, False)
+    after, expected = parameters(shared), parameters(copied)
+    assert max(float((after[name] - start[name]).abs().max()) for name in start) > 1e-3
+    for name, value in after.items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-6)
+    counts = [module.trainer.callback_metrics["train/micro_batches"] for module in (shared, copied)]
+    assert counts[0] < counts[1]
+
+
 def test_adapters_start_from_the_seed_of_the_module(fit):
     recipe = {"lora": Lora(rank=2, target_modules=ADAPTED)}
     frozen = {"policy": recipe, "optimizer": functools.partial(torch.optim.SGD, lr=0.0)}

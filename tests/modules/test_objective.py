@@ -1,23 +1,13 @@
 """Groups that can teach nothing are left out, and nothing changes but the time it takes."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import pytest
 import torch
-from arithmetic import SHORT, EvenLength, Sums, make_module
+from arithmetic import SHORT, EvenLength, EveryGroup, Sums, make_module
 
 from mapo.losses.clipped import ClippedPolicyLoss
 from mapo.modules.experience import Experience
 from mapo.modules.means import Means
 from mapo.rewards.scoring import score_completions
-
-
-@dataclass(frozen=True)
-class EveryGroup(ClippedPolicyLoss):
-    """The same loss, of which nobody says that it is 0 without an advantage."""
-
-    zero_without_advantage: ClassVar[bool] = False
 
 
 def phase(path, silent, **settings):

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from mapo.policies.policy import Lora, Policy
 
@@ -84,3 +84,14 @@ def test_pixel_bound_without_effect_is_refused():
     fixed = SimpleNamespace(size={"height": 224, "width": 224})
     with pytest.raises(ValueError, match="max_pixels=1000 has no effect"):
         Policy(max_pixels=1000)._check_pixels(fixed)
+
+
+def test_a_model_that_can_not_share_prompts_says_so_in_one_line(tiny_text_settings, save_tiny, capsys, caplog):
+    window = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
+    path = save_tiny(Qwen2ForCausalLM(Qwen2Config(**tiny_text_settings | window)))
+    with caplog.at_level("INFO"):
+        assert not Policy(path=str(path)).load_model(reference=False).shares_prefix
+        assert not Policy(path=str(path), share_prefix=False).load_model(reference=False).shares_prefix
+    said = [line for line in (caplog.text + capsys.readouterr().err).splitlines() if "own copy of the prompt" in line]
+    assert len(said) == 1
+    assert "only part of the context (sliding_attention)" in said[0]
