@@ -186,6 +186,15 @@ def test_it_says_what_is_there_and_where(run, interrupted, tmp_path, caplog):
     )
 
 
+def test_an_error_before_the_first_answer_leaves_nothing_behind(run, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "lightning.pytorch.utilities.rank_zero")
+    monkeypatch.setattr(Unsure, "__call__", lambda self, completions: [2.0] * len(completions))
+    with pytest.raises(ValueError, match=r"returned 2\.0 for sample 'sum-100'"):
+        run("cut")
+    assert not (tmp_path / "cut" / ".unfinished").exists()
+    assert "broken off" not in caplog.text
+
+
 def test_switched_off_nothing_is_kept(run, interrupted, tmp_path, caplog):
     caplog.set_level("INFO", "lightning.pytorch.utilities.rank_zero")
     off = {"evaluation": Evaluation(sampling=SHORT, num_samples=2, resume=False)}

@@ -119,8 +119,7 @@ class Interruption(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if not isinstance(pl_module, Interruptible):
             return
-        folder = pl_module.resumption.spool.folder
-        pl_module.resumption.let_go()
+        folder = pl_module.resumption.break_off()
         if folder is not None:
             rank_zero_info(
                 f"{_command(trainer)} was broken off; its answers so far are in {folder}, "

@@ -65,6 +65,16 @@ class Resumption:
             self.spool.remove()
         self.let_go()
 
+    def break_off(self) -> Path | None:
+        """Let go, and return the folder if any answers are kept there; without any it is removed."""
+        folder = self.spool.folder
+        if folder is not None and not any(folder.glob("*.jsonl")):
+            folder = None
+            if self._lock is not None:  # nobody else does: another rank may just be about to write
+                self.spool.remove()
+        self.let_go()
+        return folder
+
     def let_go(self) -> None:
         """Close everything, so that another process may go on; what is kept stays."""
         self.spool.close()
