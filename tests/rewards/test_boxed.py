@@ -14,6 +14,7 @@ from mapo.rewards.boxed import last_boxed
         (r"\boxed{\left\{ 1 \right.}", r"\left\{ 1 \right."),
         (r"\boxed{\boxed{5}}", "5"),
         (r"\boxed{}", ""),
+        (r"it is \boxed{185\}", "185\\"),
         ("\\boxed{a\nb}", "a\nb"),
         ("\\boxed{a\0b}", "a\0b"),
     ],
@@ -23,7 +24,7 @@ def test_the_last_box_is_read(text, content):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "42", "boxed{42}", r"\boxed 42", r"\boxed{42", r"\boxed{1} \boxed{2", r"\boxed{\}"]
+    "text", ["", "42", "boxed{42}", r"\boxed 42", r"\boxed{42", r"\boxed{1} \boxed{2", r"\boxed{\{1\}"]
 )
 def test_no_closed_box_is_no_answer(text):
     assert last_boxed(text) is None

@@ -44,6 +44,9 @@ def grade(reward: MathAnswer, gold: str, boxed: str, **metadata: object) -> floa
         (r"-2 \leq x \leq 7", r"[-2, 7]", 1.0),
         (r"\tan^2(y) + 1", r"\sec^2(y)", 1.0),
         ("3", r"\left(", 0.0),
+        ("5", "3 | 5", 0.0),  # what cannot be read as a whole is not read in part
+        ("5", "> 5", 0.0),
+        ("5", r"\neq 5", 0.0),
     ],
 )
 def test_the_rest_is_decided_by_algebra(reward, gold, boxed, value):
@@ -109,6 +112,18 @@ def test_numbers_are_rounded_to_the_precision_of_the_row(reward, gold, boxed, pr
 @pytest.mark.parametrize("gold", ["42", "None", ""])
 def test_no_closed_box_is_wrong_whatever_the_gold(reward, text, gold):
     assert reward([completion(text, gold)]) == [0.0]
+
+
+def test_a_gold_answer_may_stand_in_a_box_or_a_solution(reward):
+    assert grade(reward, r"\boxed{14{,}916}", "14916") == 1.0
+    assert grade(reward, r"So $2x = 6$ and $x = \boxed{3}$.", "x = 3") == 1.0
+    assert grade(reward, r"So $2x = 6$ and $x = \boxed{3}$.", "6") == 0.0
+
+
+def test_a_gold_answer_of_any_length_is_a_failure_not_a_wait(reward):
+    before = reward.failures["length"]
+    assert grade(reward, r"\text{" * 300_000, "5") is None
+    assert reward.failures["length"] == before + 1
 
 
 def test_the_last_box_counts_and_may_start_in_the_prefill(reward):

@@ -30,6 +30,10 @@ from mapo.rewards.quantity import parse_number, split_unit
         ("217 ^\\circ T", "217", "degree"),
         ("24 units", "24", ""),
         ("4210_{5}", "4210", "base 5"),
+        ("4 sq. units", "4", ""),
+        ("21st", "21", "ordinal"),
+        (r"2^\text{nd}", "2", "ordinal"),
+        (r"45^\circ 30'", "91/2", "degree"),
     ],
 )
 def test_a_unit_is_split_off_under_one_name(text, value, unit):
@@ -58,6 +62,9 @@ def test_what_may_be_mathematics_is_no_unit(text):
         (r"1 \frac{1}{2}", Fraction(3, 2)),
         ("-2 1/4", Fraction(-9, 4)),
         ("1 000 000", 1_000_000),
+        (r"-0.1\overline{6}", Fraction(-1, 6)),
+        (r".\overline{9}", 1),
+        ("4 0/9", 4),
     ],
 )
 def test_numbers_are_read_exactly(text, number):
@@ -81,6 +88,8 @@ def test_numbers_are_read_exactly(text, number):
         "9**9",
         "9" * 41,
         "1/2/3",
+        "11 7/6",
+        r"\overline{3}",
         "nan",
     ],
 )

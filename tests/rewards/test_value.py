@@ -4,7 +4,7 @@ from mapo.rewards.value import number_of, right_side, stated_forms, without_lead
 
 
 @pytest.mark.parametrize(
-    "text", ["the answer is 5", "The final answer is: 5", "approximately 5", r"\text{about } 5", "5"]
+    "text", ["the answer is 5", "The final answer is: 5", "approximately 5", r"\text{about } 5", "Answer: 5", "5"]
 )
 def test_words_in_front_of_a_value_go(text):
     assert without_lead_in(text) == "5"

@@ -24,12 +24,13 @@ _SIGNS = str.maketrans(
     | {"∘": r"\circ ", "√": r"\sqrt ", "π": r"\pi ", "θ": r"\theta ", "×": r"\times ", "·": r"\cdot ", "÷": r"\div "}
     | {"±": r"\pm ", "∞": r"\infty ", "≈": r"\approx ", "∪": r"\cup ", "∈": r"\in ", "≤": r"\leq ", "≥": r"\geq "}
     | {"½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}"}
-    | {"∠": r"\angle ", "⁄": "/", "。": ".", "、": ",", "∶": ":", "′": "'", "″": "''", "’": "'"}
+    | {"∅": r"\emptyset ", "∠": r"\angle ", "⁄": "/", "。": ".", "、": ",", "∶": ":", "′": "'", "″": "''", "’": "'"}
 )
 _REWRITES = (
     (re.compile(r"[\x00-\x20\x7f\u00a0\u2000-\u200a\u202f\u3000]+"), " "),  # first: later patterns stay linear
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\s*\.?"), ""),
+    (re.compile(r"(?<=\d),\\!(?=\d\d(?!\d))|(?<=,\\!\d\d),\\!(?=\d{3}(?!\d))"), ""),  # 1,23,456
     (re.compile(r"(?<=\d)\s*(?:,\s*\\!|\\[,!]|\{,\})\s*(?=\d{3}(?!\d))"), ","),  # ways to set 10,000
     (re.compile(r"(?<!\\)\\!|\\(?:displaystyle|limits)(?![a-zA-Z])"), ""),
     (re.compile(r"(?<!\\)\\[,;: ]|\\q?quad(?![a-zA-Z])|~"), " "),  # not the line break of a matrix
@@ -47,6 +48,7 @@ _REWRITES = (
     (re.compile(r"\\ne(?![a-zA-Z])|!="), r"\\neq"),
     (re.compile(r"\\lt(?![a-zA-Z])"), "<"),
     (re.compile(r"\\gt(?![a-zA-Z])"), ">"),
+    (re.compile(r"\\varnothing(?![a-zA-Z])|\\\{ ?\\\}"), r"\\emptyset "),
     (re.compile(r"\\lbrace(?![a-zA-Z])"), r"\\{"),
     (re.compile(r"\\rbrace(?![a-zA-Z])"), r"\\}"),
     (re.compile(r"\\(?:mathrm|text) ?\{ ?([ei]) ?\}"), r"\1"),  # the numbers, in upright type

@@ -4,6 +4,7 @@ import re
 
 _OPENING = re.compile(r"\\boxed\s*\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is a character of the answer, not a delimiter
+_ANY_BRACE = re.compile(r"[{}]")
 
 
 def last_boxed(text: str) -> str | None:
@@ -27,9 +28,15 @@ def last_boxed(text: str) -> str | None:
         start = opening.end()
     if start is None:
         return None
+    # A backslash too many hides the end of "\boxed{5\}": then every brace counts, and so do those of sets.
+    end = _closing(_BRACE, text, start) or _closing(_ANY_BRACE, text, start)
+    return None if end is None else text[start : end - 1].strip()
+
+
+def _closing(brace: re.Pattern[str], text: str, start: int) -> int | None:
     depth = 1
-    for brace in _BRACE.finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(brace.group(), 0)
+    for match in brace.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match.group(), 0)
         if depth == 0:
-            return text[start : brace.start()].strip()
+            return match.end()
     return None

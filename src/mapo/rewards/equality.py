@@ -1,6 +1,7 @@
 r"""Whether two short answers are the same, as far as that shows without computer algebra."""
 
 import re
+from fractions import Fraction
 
 from mapo.rewards.answer_text import clean, key_of_clean, same_key, unwrap
 from mapo.rewards.choices import choice_letter, letter_before_text
@@ -14,6 +15,7 @@ Pair = tuple[str, str]
 Verdict = bool | Pair
 
 _TEXT = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z][A-Za-z ,.'-]*")
+_NAME_WITH_PRIMES = re.compile(r"[A-Za-z]+'+")  # algebra drops the primes
 _LETTERS = re.compile(r"\(?[A-J](?:\s*(?:,|and|&)?\s*[A-J])+\)?")
 _FUNCTIONS = r"(?!sqrt|frac|(?:arc)?(?:sin|cos|tan)|log|ln|exp|max|min|or|and)"
 _LABEL = re.compile(
@@ -91,6 +93,8 @@ def _are_of_different_kinds(gold: str, answer: str) -> bool:
     """Tell whether two different spellings cannot mean the same: prose, a value, a list of several."""
     if not all(re.search(r"[0-9A-Za-z]", text) for text in (gold, answer)) or _is_prose(gold) or _is_prose(answer):
         return True  # a sign or a sentence is right in its own words only
+    if _NAME_WITH_PRIMES.fullmatch(gold) or _NAME_WITH_PRIMES.fullmatch(answer):
+        return True
     if any(matrix(text) is not None and r"\begin" not in other for text, other in ((gold, answer), (answer, gold))):
         return True
     one, other = split_unit(gold)[0], split_unit(answer)[0]
@@ -154,9 +158,14 @@ def _compare_lists(gold: str, answer: str, depth: int) -> Verdict | None:
         if (one.opening, one.closing) != (other.opening, other.closing):
             return False
         return _in_order(one.parts, other.parts, (gold, answer), depth)
-    if one.is_ordered or other.is_ordered:  # (1, 2) and 1, 2: a point, an interval or a set
-        return None if len(one.parts) == 1 else (gold, answer)
-    return _in_any_order(one.parts, other.parts, (gold, answer), depth)
+    if not one.is_ordered and not other.is_ordered:
+        return _in_any_order(one.parts, other.parts, (gold, answer), depth)
+    # (1, 2) and 1, 2: algebra may take a point or an interval for its bare parts, but not for a set of them
+    if r"\{" in (one.opening, other.opening):
+        return False
+    if len(one.parts) == 1:
+        return None
+    return False if _in_any_order(one.parts, other.parts, (gold, answer), depth) is False else (gold, answer)
 
 
 def _compare_labelled(gold: str, answer: str, depth: int) -> Verdict | None:
@@ -247,8 +256,8 @@ def _is_worded(name: str) -> bool:
 
 
 def _compare_quantities(gold: str, answer: str) -> Verdict:
-    if (ratio := _ratio(gold)) is not None and (other_ratio := _ratio(answer)) is not None and ratio != other_ratio:
-        return False
+    if (ratio := _ratio(gold)) is not None and (other_ratio := _ratio(answer)) is not None:
+        return ratio == other_ratio
     (gold_value, gold_unit), (value, unit) = split_unit(gold), split_unit(answer)
     if units_differ(gold_unit, unit):
         return False
@@ -258,16 +267,16 @@ def _compare_quantities(gold: str, answer: str) -> Verdict:
     undecided = _with_percent(gold_value, percent[0]), _with_percent(value, percent[1])
     verdict = _same_value(gold_value, value)
     if verdict is False and percent[0] != percent[1]:  # 28 % is 28, and it is 0.28
-        share, other = (gold_value, value) if percent[0] else (value, gold_value)
-        return _same_value(rf"({share})/100", other) or (False if values_of(share) and values_of(other) else undecided)
+        share, other = map(values_of, (gold_value, value) if percent[0] else (value, gold_value))
+        return same_values(tuple(v / 100 for v in share), other) or False if share and other else undecided
     return undecided if verdict is None else verdict
 
 
-def _ratio(text: str) -> tuple[float, ...] | None:
+def _ratio(text: str) -> tuple[Fraction, ...] | None:
     """Return what is equal for two spellings of a ratio such as 3:2, or of a time of day."""
     if not _RATIO.fullmatch(text):
         return None
-    parts = [float(part) for part in text.split(":")]
+    parts = [Fraction(part.strip()) for part in text.split(":")]
     return tuple(parts if parts[-1] == 0 else (part / parts[-1] for part in parts))
 
 

@@ -6,14 +6,16 @@ from typing import NamedTuple
 _MARK = re.compile(
     r"\\begin(?![a-zA-Z])|\\end(?![a-zA-Z])|\\\\|\\[{}]|\\[a-zA-Z]+|\\.|[()\[\]{}]|[,;&=:]|\b(?:and|or)\b"
 )
-_OPEN = {"(", "[", "{", r"\{", r"\begin"}
-_CLOSE = {")", "]", "}", r"\}", r"\end"}
+_OPEN = {"(", "[", "{", r"\{", r"\langle", r"\begin"}
+_CLOSE = {")", "]", "}", r"\}", r"\rangle", r"\end"}
 _THOUSANDS = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:,\d{3})+(?!,?\d)")
-_BRACES = ((r"\{", r"\}"), ("{", "}"))
+_ORDERED = ("(", "[", r"\langle")
+_ALIKE = ((r"\langle", r"\rangle"), (r"\{", r"\}"), ("{", "}"))  # open and close alike, unlike [0, 1)
 _WORDS = re.compile(r"\\text(?:rm|normal)?\s*\{[ ,]*(and|or)[ ,]*\}")
 _MATRIX = re.compile(
     r"\\begin\s*\{(?P<kind>[pbB]?matrix|smallmatrix|array)\}(?:\s*\{[lcr| ]*\})?(?P<body>.*)\\end\s*\{(?P=kind)\}", re.S
 )
+_ROW_GAP = re.compile(r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm)\s*\]")
 _NAME = re.compile(
     r"(?:\\(?:frac|angle|triangle|theta|alpha|beta|gamma|lambda|mu|phi|overline|vec|hat|bar|mathbf|text|mathrm|operatorname"
     r"|sigma|rho|omega|Delta|widehat)(?![A-Za-z])|_ ?+\{?\w++\}?|\^ ?+\{-1\}|[A-Za-z'. {}(),|:/])*"
@@ -30,7 +32,7 @@ class Listing(NamedTuple):
     @property
     def is_ordered(self) -> bool:
         """Whether the order counts: in tuples and intervals, not in sets and bare lists."""
-        return self.opening in ("(", "[")
+        return self.opening in _ORDERED
 
 
 def split_outside(text: str, marks: set[str]) -> list[str]:
@@ -70,11 +72,13 @@ def listing(text: str) -> Listing | None:
     parts = _parts(inner, is_bare=not opening)
     if opening == "{":  # a set whose braces were not escaped, or a group
         opening, closing = (r"\{", r"\}") if len(parts) > 1 else ("", "")
-    if len(parts) > 1 or opening == r"\{":
-        return Listing(opening, parts, closing)
-    if text.count(r"\pm") == 1 and not opening:
-        return Listing("", [" ".join(text.replace(r"\pm", sign).split()) for sign in "+-"], "")
-    return None
+    if opening not in _ORDERED:
+        parts = [value for part in parts for value in _both_signs(part)]
+    return Listing(opening, parts, closing) if len(parts) > 1 or opening == r"\{" else None
+
+
+def _both_signs(text: str) -> list[str]:
+    return [" ".join(text.replace(r"\pm", sign).split()) for sign in "+-"] if text.count(r"\pm") == 1 else [text]
 
 
 def _parts(text: str, *, is_bare: bool) -> list[str]:
@@ -87,10 +91,10 @@ def _parts(text: str, *, is_bare: bool) -> list[str]:
 
 def _brackets(text: str) -> tuple[str, str, str]:
     """Return the brackets around the whole text, empty where there are none, and what is inside."""
-    opening = next((mark for mark in (r"\{", "(", "[", "{") if text.startswith(mark)), "")
-    closing = next((mark for mark in (r"\}", ")", "]", "}") if text.endswith(mark)), "")
+    opening = next((mark for mark in (*_ORDERED, r"\{", "{") if text.startswith(mark)), "")
+    closing = next((mark for mark in (r"\rangle", r"\}", ")", "]", "}") if text.endswith(mark)), "")
     inner = text[len(opening) : len(text) - len(closing)]
-    if not opening or not closing or any((opening == one) != (closing == other) for one, other in _BRACES):
+    if not opening or not closing or any((opening == one) != (closing == other) for one, other in _ALIKE):
         return "", text, ""
     depth = 0
     for match in _MARK.finditer(inner):
@@ -110,7 +114,7 @@ def matrix(text: str) -> list[list[str]] | None:
     match = _MATRIX.fullmatch(_brackets(text)[1] if text.startswith(("(", "[")) else text)
     if match is None or r"\begin" in match["body"]:  # a sum or product of matrices
         return None
-    rows = [row for row in split_outside(match["body"], {r"\\"}) if row]
+    rows = [row for row in split_outside(_ROW_GAP.sub(r"\\\\", match["body"]), {r"\\"}) if row]
     return [split_outside(row, {"&"}) for row in rows]
 
 

@@ -9,7 +9,8 @@ from mapo.rewards.structure import is_name, relation, split_outside
 
 _ABOUT = "approximately|about|roughly|around|nearly"
 _LEAD_IN = re.compile(
-    rf"^(?:\\text ?\{{ ?)?(?:the (?:final |correct )?answer(?: is)?(?: (?:{_ABOUT}))?:?|{_ABOUT})(?: ?\}})? *(?!$)",
+    rf"^(?:\\text ?\{{ ?)?(?:(?:the )?(?:final |correct )?answer(?: is)?(?: (?:{_ABOUT}))?:?|{_ABOUT})"
+    r"(?: ?\})? *(?!$)",
     re.IGNORECASE,
 )
 _ROUNDING = 0.02  # relative; what "a = b, about c" may lose on the way from b to c

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from mapo.rewards.verifier_process import Pair, WorkerProcess
 
 _logger = logging.getLogger(__name__)
-_MAX_PAIR_CHARACTERS = 8192  # no answer is that long
+MAX_PAIR_CHARACTERS = 8192  # no answer is that long
 _MAX_DEFAULT_WORKERS = 8
 
 Rule = Literal["math_verify", "mathruler"]
@@ -79,7 +79,7 @@ class Verifier:
         pending = deque(
             Pair(place, gold, answer)
             for place, (gold, answer) in enumerate(pairs)
-            if len(gold) + len(answer) <= _MAX_PAIR_CHARACTERS
+            if len(gold) + len(answer) <= MAX_PAIR_CHARACTERS
         )
         with self._lock:
             try:
@@ -92,6 +92,7 @@ class Verifier:
     def _work_off(self, pending: deque[Pair], words: list[str]) -> None:
         while pending or any(worker.is_busy for worker in self._workers):
             while pending and (roomy := [worker for worker in self._workers if worker.has_room]):
+                roomy.sort(key=lambda worker: not worker.is_ready)  # a replacement may still be starting
                 for worker in roomy[: len(pending)]:
                     worker.hand(pending.popleft())
             busy = [worker for worker in self._workers if worker.is_busy]
@@ -109,7 +110,9 @@ class Verifier:
         gold, answer = pair
         if word == "gold" and gold not in self._unreadable:
             self._unreadable.add(gold)
-            _logger.warning("math-verify cannot read the gold answer %r (%d such so far)", gold, len(self._unreadable))
+            _logger.warning(
+                "math-verify cannot read the gold answer %.200r (%d such so far)", gold, len(self._unreadable)
+            )
         _logger.debug("no verdict (%s) on %.200r against gold %.200r", word, answer, gold)
         return None
 
