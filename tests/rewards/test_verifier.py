@@ -64,6 +64,29 @@ def test_an_answer_that_cannot_be_read_is_wrong_and_a_gold_that_cannot_is_a_fail
     assert caplog.text.count(r"cannot read the gold answer '\\left('") == 1
 
 
+@needs_proc
+def test_a_replacement_starts_while_nobody_waits(verifier):
+    before = children(os.getpid())
+    assert verifier.verify([("1", "2-1"), HANG]) == [True, None]
+    (replacement,) = children(os.getpid()) - before
+    assert verifier.verify([("1", "3-2")]) == [True]
+    assert children(os.getpid()) - before == {replacement}
+
+
+def test_a_process_without_standard_streams_has_workers():
+    script = (
+        "import os\n"
+        "from mapo.rewards.verifier import Verifier\n"
+        "report = os.dup(1)\n"
+        "os.closerange(0, 3)\n"
+        "verifier = Verifier(timeout=2.0, num_workers=1)\n"
+        "os.write(report, repr(verifier.verify([('1', '2-1'), ('1', '3-1')])).encode())\n"
+        "verifier.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=False)
+    assert done.stdout == b"[True, False]"
+
+
 def test_a_hang_is_a_failure_and_its_neighbours_are_judged(verifier):
     assert verifier.verify([("1/2", "0.5"), HANG, ("2", "4/2")]) == [True, None, True]
     assert verifier.failures == {"timeout": 1}

@@ -61,6 +61,11 @@ class WorkerProcess:
         return len(self._in_hand) < _IN_HAND
 
     @property
+    def is_ready(self) -> bool:
+        """Whether it lives and has imported its library, as far as is known."""
+        return self._ready
+
+    @property
     def is_busy(self) -> bool:
         """Whether it has a pair in hand."""
         return bool(self._in_hand)
@@ -84,7 +89,7 @@ class WorkerProcess:
         if not self._in_hand and not self._is_alive():
             self.close()
             self._start()
-        if not self._in_hand and self._ready:
+        if not self._in_hand:
             self._since = time.monotonic()
         self._in_hand.append(pair)
         self._unsent += json.dumps((pair.gold, pair.answer)).encode("ascii") + b"\n"
@@ -141,6 +146,7 @@ class WorkerProcess:
                 f"a verification worker did not start (exit status {status}); its error is printed above. Check that "
                 f"`{sys.executable} -c 'import {self._arguments[0]}'` runs"
             )
+        self._start()  # so that the next pair need not wait for the import
         if reason == "crash":
             reason = _REASONS.get(status, "crash")
             # Pairs before this one, or another hand, may have brought it down.

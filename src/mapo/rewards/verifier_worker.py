@@ -6,6 +6,7 @@ its input. Where memory runs out it ends with ``OUT_OF_MEMORY``: what the librar
 """
 
 import contextlib
+import fcntl
 import gc
 import json
 import logging
@@ -33,7 +34,8 @@ def main(rule: str, seconds: float, memory_mb: int) -> None:
     """
     _limit_memory(memory_mb)
     logging.disable()
-    verdicts = os.fdopen(os.dup(1), "w")
+    # Above 2, which a parent without a terminal may have closed: ``_silence`` takes 1 and 2.
+    verdicts = os.fdopen(fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3), "w")
     judge = {"math_verify": math_verify_verdict, "mathruler": mathruler_verdict}[rule]
     judge("x", "0.5")  # the first pair imports the library and builds its grammars; errors here reach the terminal
     _silence()
@@ -71,10 +73,12 @@ def math_verify_verdict(gold: str, answer: str) -> str:
 
 @lru_cache(maxsize=1024)  # the gold of a group comes once per completion, and its wrong answers are often alike, too
 def _parse(text: str) -> Parsed:
-    from math_verify import parse
+    from math_verify import LatexExtractionConfig, parse
 
+    # LaTeX alone: its other way of reading takes the last number out of what it cannot read ("3 | 5" is no 5).
+    readers = (LatexExtractionConfig(),)
     boxed = rf"\boxed{{{text}}}"
-    return parse(boxed, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
+    return parse(boxed, readers, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
 
 
 def mathruler_verdict(gold: str, answer: str) -> str:
