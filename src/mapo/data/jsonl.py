@@ -7,8 +7,8 @@ from typing import Any
 from typing_extensions import override
 
 from mapo.data.base import PromptDataModule
-from mapo.data.choices import refuse_other_answers
 from mapo.data.json_file import Line, json_lines
+from mapo.data.lettered_choices import refuse_other_answers
 from mapo.data.rows import LazyPrompts, RowError
 from mapo.types import Prompt
 

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from mapo.data.benchmark import EvaluationOnlyBenchmark
 from mapo.data.cells import present, texts
-from mapo.data.choices import letter_of, lettered, refuse_other_answers
+from mapo.data.lettered_choices import letter_of, lettered, refuse_other_answers
 from mapo.data.official_layout import official_rows, picture
 from mapo.data.rows import RowError
 from mapo.data.source import text

@@ -8,8 +8,8 @@ from typing_extensions import override
 
 from mapo.data.benchmark import EvaluationOnlyBenchmark
 from mapo.data.cells import fields, present, texts, whole_number
-from mapo.data.choices import lettered, refuse_other_answers
 from mapo.data.json_file import read_json
+from mapo.data.lettered_choices import lettered, refuse_other_answers
 from mapo.data.official_layout import official_rows, picture
 from mapo.data.rows import RowError
 from mapo.data.source import text

@@ -8,8 +8,8 @@ from typing import Any
 from typing_extensions import override
 
 from mapo.data.benchmark import EvaluationOnlyBenchmark
-from mapo.data.choices import letter_of, lettered, refuse_other_answers
 from mapo.data.four_dimensional import four_dimensional_score
+from mapo.data.lettered_choices import letter_of, lettered, refuse_other_answers
 from mapo.data.official_layout import official_rows, picture
 from mapo.data.rows import RowError
 from mapo.data.source import text

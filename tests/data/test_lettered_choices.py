@@ -1,6 +1,6 @@
 import pytest
 
-from mapo.data.choices import lettered, refuse_other_answers
+from mapo.data.lettered_choices import lettered, refuse_other_answers
 from mapo.data.rows import RowError
 
 
