@@ -98,7 +98,7 @@ def test_dropped_training_rows_are_counted_and_named():
     assert len(data.train_dataloader()) == 4
     data.drop_training_rows({})
     assert len(data.train_set) == 8
-    with pytest.raises(ValueError, match="all 8 training rows are dropped: 'train-0': 9 tokens; .* and 3 more"):
+    with pytest.raises(ValueError, match=r"all 8 training rows are dropped: 'train-0': 9 tokens; .* and 3 more"):
         data.drop_training_rows(dict.fromkeys(ids(data.train_set), "9 tokens"))
 
 
