@@ -31,7 +31,9 @@ class Evaluator:
         self._metrics: dict[tuple[str, str, Mode], SampleMetric] = {}
         taken = set_figures([Sample("")], num=1).keys() & set(self._components)
         if taken:
-            raise ValueError(f"reward {min(taken)!r} has the name of a figure of every set: rename its class or function")
+            raise ValueError(
+                f"reward {min(taken)!r} has the name of a figure of every set: rename its class or function"
+            )
 
     def reset(self) -> None:
         """Start without answers; an evaluation that was interrupted leaves nothing behind."""
