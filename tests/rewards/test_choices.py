@@ -1,6 +1,6 @@
 import pytest
 
-from mapo.rewards.choices import choice_index, choice_letter, choices_of, starts_with_letter
+from mapo.rewards.choices import choice_index, choice_letter, choices_of, letter_before_text
 
 ANGLES = ["42", r"5\sqrt{2}", "72", "east"]
 
@@ -56,5 +56,5 @@ def test_rows_without_choices_have_none():
 
 
 def test_a_letter_before_a_text_is_seen():
-    assert starts_with_letter("(B) joy")
-    assert not starts_with_letter("a joy")
+    assert letter_before_text("(B) joy") == "B"
+    assert letter_before_text("a joy") is None

@@ -33,11 +33,6 @@ def letter_before_text(text: str) -> str | None:
     return match.group(1).upper() if match else None
 
 
-def starts_with_letter(text: str) -> bool:
-    """Tell whether an answer is a letter followed by a text, as in ``(B) 42``."""
-    return letter_before_text(text) is not None
-
-
 def choice_index(text: str, choices: Sequence[str]) -> int | None:
     """Return the index of the one choice that an answer names.
 
