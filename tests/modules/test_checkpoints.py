@@ -138,7 +138,7 @@ def test_sigterm_during_the_update_ends_the_run_after_it(tmp_path, tiny_lm_path,
 
 def test_the_first_rollouts_of_a_resumed_run_are_checked_too(tmp_path, tiny_lm_path, monkeypatch):
     checked = []
-    monkeypatch.setattr("mapo.modules.mapo.check_first_rollouts", lambda actor, rollouts: checked.append(rollouts))
+    monkeypatch.setattr("mapo.modules.mapo.check_first_rollouts", lambda _, rollouts, **kw: checked.append(rollouts))
     saver = OnExceptionCheckpoint(tmp_path)
     fit(tmp_path, tiny_lm_path, Stops("generate", 2, fail), saver)
     assert len(checked) == 1
