@@ -78,7 +78,7 @@ class Objective:
         means.add("policy_loss", token_loss, mask)
         # Where groups are skipped, what is not known of them is named after those that are not.
         over = "trained_groups/" if self.skips_silent_groups else ""
-        statistics |= {"sampling_gap": (old - sampled).abs()}
+        statistics = {**statistics, "sampling_gap": (old - sampled).abs()}
         means.add_tokens({over + name: values for name, values in statistics.items()}, mask)
         if scores.entropy is not None:
             means.add("entropy", scores.entropy, mask)
