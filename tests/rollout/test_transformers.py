@@ -102,7 +102,7 @@ def test_layout_of_the_batch_changes_nothing(policy, prompts, settings):
     settings = settings | {"max_completion_tokens": 20}
     expected = by_sample(roll(policy, prompts, **settings))
     assert len({tuple(ids) for group in expected.values() for ids in group}) > 10
-    for rows in (1, 3):
+    for rows in (1, 3, 7, 11, None):
         assert by_sample(roll(policy, prompts, rows=rows, **settings)) == expected
     assert by_sample(roll(policy, prompts[::-1], **settings)) == expected
     assert by_sample(roll(policy, prompts[1:3], **settings)) == {name: expected[name] for name in ("b", "c")}
@@ -212,6 +212,48 @@ def test_checkpointed_lora_policy_samples_with_its_cache(tiny_vl_path, make_prom
     prompts = encode(policy, [make_prompt("one", (56, 56), sample_id="a")])
     settings = {"max_completion_tokens": 20}
     assert by_sample(roll(policy, prompts, **settings)) == by_sample(roll(plain, prompts, **settings))
+
+
+def test_merged_adapters_sample_what_scoring_says(tiny_vl_path, make_prompt):
+    policy = Policy(path=str(tiny_vl_path), lora=Lora(rank=2)).load_model(reference=True)
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in policy.named_parameters():
+        if "lora_B" in name:
+            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
+    before = {name: parameter.clone() for name, parameter in policy.named_parameters()}
+    trainable = {name for name, parameter in policy.named_parameters() if parameter.requires_grad}
+    (prompt,) = encode(policy, [make_prompt("one", (56, 56), sample_id="a")])
+    rollouts = roll(policy, [prompt], max_completion_tokens=20)
+    assert trainable == {name for name, parameter in policy.named_parameters() if parameter.requires_grad}
+    assert all(torch.equal(parameter, before[name]) for name, parameter in policy.named_parameters())
+    ids = [completion.token_ids for completion in rollouts.completions[0]]
+    with torch.no_grad():
+        scores = policy.score([prompt] * 4, ids, temperature=1.0).logprobs
+        with policy.as_reference():
+            base = policy.score([prompt] * 4, ids, temperature=1.0).logprobs
+    for row, values in enumerate(rollouts.sampling_logprobs[0]):
+        torch.testing.assert_close(scores[row, : len(values)], values, atol=1e-4, rtol=0)
+    assert (scores - base).abs().max() > 0.1
+
+
+def test_rollouts_fit_the_free_memory(policy, prompts, monkeypatch):
+    expected = by_sample(roll(policy, prompts, max_completion_tokens=20))
+    longest = max(prompts, key=lambda prompt: len(prompt.input_ids))
+    sizes = {}
+    for free in (100_000, 200_000, 10**9):
+        monkeypatch.setattr("mapo.rollout.transformers.free_memory", lambda device, free=free: free)
+        with monkeypatch.context() as patch:
+            found, steps = rows_per_step(patch, LeanDecoder, lambda: roll(policy, prompts, max_completion_tokens=20))
+        assert by_sample(found) == expected
+        sizes[free] = max(steps)
+    assert 1 <= sizes[100_000] < sizes[200_000] < sizes[10**9] == 20
+    monkeypatch.setattr("mapo.rollout.transformers.free_memory", lambda device: 30_000)
+    with pytest.raises(ValueError, match=f"sample '{longest.prompt.sample_id}'.*max_completion_tokens"):
+        roll(policy, prompts, max_completion_tokens=20)
+
+
+def test_no_prompts_no_completions(policy):
+    assert roll(policy, [], max_completion_tokens=3).completions == ()
 
 
 def test_batch_of_no_rows_is_refused():

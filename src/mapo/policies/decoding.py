@@ -63,11 +63,11 @@ class Completions:
 @torch.no_grad()
 def decode_step(
     weights: DecoderWeights,
+    stored: Sequence[tuple[KeyValues, KeyValues]],
     tokens: Int[Tensor, " N"],
     rotation: tuple[Float[Tensor, "N D"], Float[Tensor, "N D"]],
     prompts: Prompts,
     completions: Completions,
-    stored: Sequence[tuple[KeyValues, KeyValues]],
 ) -> Float[Tensor, "N V"]:
     """Append one token to each row and return the logits of the one after it.
 
@@ -75,11 +75,11 @@ def decode_step(
 
     Args:
         weights: Of the model.
+        stored: Of every layer, keys and values of the prompts and of the rows; those of the tokens are written there.
         tokens: To append.
         rotation: Cosines and sines of their positions.
         prompts: The rows' prompts.
         completions: The rows' own tokens.
-        stored: Of every layer, keys and values of the prompts and of the rows; those of the tokens are written there.
     """
     rows = torch.arange(len(tokens), device=tokens.device)
     own_columns = slice(0, completions.longest + 1)

@@ -1,19 +1,20 @@
 """Decoding with each prompt stored once and room for the completions set aside."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from typing_extensions import override
 
-from mapo.policies.batching import next_position
 from mapo.policies.decoder_weights import read_weights
 from mapo.policies.decoding import Completions, KeyValues, Prompts, decode_step
 from mapo.policies.model import PolicyModel
 from mapo.rollout.capacity import Capacity
 from mapo.rollout.decoder import Decoder
 from mapo.rollout.prefill import prefill
+from mapo.rollout.step_graphs import Step, StepGraphs
 from mapo.types import EncodedPrompt
 
 
@@ -48,14 +49,18 @@ class LeanDecoder(Decoder):
             (self._new(capacity.prompts, self._prompt_tokens), self._new(capacity.rows, completion_tokens))
             for _ in self._weights.layers
         ]
+        self._step: Step = partial(decode_step, self._weights, self._stored)
+        if policy.device.type == "cuda":
+            self._step = StepGraphs(self._step, max_rows=capacity.rows, max_tokens=completion_tokens)
         nothing = torch.empty(0, dtype=torch.int64, device=policy.device)
         self._known: list[int] = []  # the stored prompts, by place
         self._first_logits: list[Tensor] = []  # of each
         self._begin, self._behind = nothing, nothing  # of each: its first column, the position behind it
         self._place, self._lengths = nothing, nothing  # of each row: its prompt's place, its own tokens
         self._lay_out()
-        last = max(next_position(found) for found in policy.positions(prompts)) + completion_tokens
-        self._rotation = self._weights.rotary(torch.arange(last, device=policy.device))
+        # The position behind a prompt is its length, or less after an image.
+        positions = torch.arange(self._prompt_tokens + completion_tokens, device=policy.device)
+        self._rotation = self._weights.rotary(positions)
 
     @override
     def room(self, owners: Sequence[int]) -> int:
@@ -98,7 +103,7 @@ class LeanDecoder(Decoder):
         position = self._behind[self._place] + self._lengths
         rotation = (self._rotation[0][position], self._rotation[1][position])
         own = Completions(self._lengths, self._longest, self._own_mask())
-        logits = decode_step(self._weights, tokens, rotation, self._layout, own, self._stored)
+        logits = self._step(tokens, rotation, self._layout, own)
         self._lengths, self._longest = self._lengths + 1, self._longest + 1
         return logits
 

@@ -49,6 +49,8 @@ class TransformersEngine(RolloutEngine):
         if len(streams) != len(prompts):
             raise ValueError(f"generate needs one stream per prompt, got {len(streams)} for {len(prompts)} prompts")
         renderer, device = policy.renderer, policy.device
+        if not prompts:
+            return build_rollouts(renderer, (), (), (), group_size=group_size, temperature=sampling.temperature)
         # Prompts of similar length side by side waste little room, and one that is too long is found at once.
         longest_first = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].input_ids))
         rows = [prompt * group_size + row for prompt in longest_first for row in range(group_size)]
