@@ -31,7 +31,13 @@ class LeanDecoder(Decoder):
     _even: bool
 
     def __init__(
-        self, policy: PolicyModel, prompts: Sequence[EncodedPrompt], capacity: Capacity, *, completion_tokens: int
+        self,
+        policy: PolicyModel,
+        prompts: Sequence[EncodedPrompt],
+        capacity: Capacity,
+        *,
+        completion_tokens: int,
+        cuda_graphs: bool = False,
     ) -> None:
         """Read the weights as they are now and set memory aside.
 
@@ -40,6 +46,7 @@ class LeanDecoder(Decoder):
             prompts: All that will be continued.
             capacity: Rows and prompts at the same time.
             completion_tokens: The most that a row is going to have.
+            cuda_graphs: Record steps and replay them, on a CUDA device.
         """
         self._policy, self._prompts, self._capacity = policy, prompts, capacity
         self._weights = read_weights(policy.model)
@@ -50,7 +57,7 @@ class LeanDecoder(Decoder):
             for _ in self._weights.layers
         ]
         self._step: Step = partial(decode_step, self._weights, self._stored)
-        if policy.device.type == "cuda":
+        if cuda_graphs and policy.device.type == "cuda":
             self._step = StepGraphs(self._step, max_rows=capacity.rows, max_tokens=completion_tokens)
         nothing = torch.empty(0, dtype=torch.int64, device=policy.device)
         self._known: list[int] = []  # the stored prompts, by place

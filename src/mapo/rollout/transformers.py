@@ -31,6 +31,8 @@ class TransformersEngine(RolloutEngine):
 
     max_batch_rows: int | None = None
     """Most completions that decode at once; None: 128 on the CPU, as many as fit in the free memory elsewhere."""
+    cuda_graphs: bool = False
+    """Record decoding steps as CUDA graphs and replay them; off until it has been measured on a GPU."""
 
     def __post_init__(self) -> None:
         if self.max_batch_rows is not None and self.max_batch_rows < 1:
@@ -85,5 +87,7 @@ class TransformersEngine(RolloutEngine):
             free_bytes=free_memory(policy.device),
         )
         if found.reason is None:
-            return LeanDecoder(policy, prompts, capacity, completion_tokens=completion_tokens)
+            return LeanDecoder(
+                policy, prompts, capacity, completion_tokens=completion_tokens, cuda_graphs=self.cuda_graphs
+            )
         return PaddedDecoder(policy, prompts, capacity)
