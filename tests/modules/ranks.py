@@ -102,7 +102,13 @@ class Mixed(GridRectangles):
 
 @dataclass(frozen=True)
 class Reading(EvenLength):
-    """Answers are the first token modulo 6."""
+    """Answers are the first token modulo 6; a fifth of them cannot be judged."""
+
+    @override
+    def __call__(self, completions):
+        first = [completion.token_ids[:1].tolist() for completion in completions]
+        values = super().__call__(completions)
+        return [None if token and token[0] % 5 == 0 else value for token, value in zip(first, values, strict=True)]
 
     @override
     def answer(self, completion):
