@@ -113,11 +113,12 @@ def test_rows_that_wait_fill_the_places_of_rows_that_ended():
     assert sum(refilled.sizes) < 1.25 * tokens
 
 
-def test_no_row_grows_beyond_the_limit():
-    decoder = Remembering(4, 4)
+@pytest.mark.parametrize("rows", [4, 40])  # one row of forty is not worth a new batch, but has to go at the limit
+def test_no_row_grows_beyond_the_limit(rows):
+    decoder = Remembering(rows, rows)
     longest = []
     advance = decoder.advance
     decoder.advance = lambda tokens: longest.append(max(len(past) for _, past in decoder.rows) + 1) or advance(tokens)
-    ids, _ = completed(decoder, num_prompts=20, limit=6)
+    ids, _ = completed(decoder, num_prompts=50, limit=6)
     assert max(map(len, ids)) == 6
     assert max(longest) == 5  # the last token is not fed
