@@ -180,6 +180,7 @@ def test_the_figures_that_are_compared_are_worth_it(both):
 
 
 def test_nobody_is_told_to_mend_what_is_right(both):
-    expected = ("LeafSpec", "no completion could be scored", "group_size = 4")
+    # The last is said to peft, which asks transformers under the old name.
+    expected = ("LeafSpec", "no completion could be scored", "group_size = 4", "`is_gradient_checkpointing`")
     said = {message for rank in both[1] for name in RUNS for message in rank[name]["warnings"]}
     assert not {message for message in said if not any(part in message for part in expected)}
