@@ -39,4 +39,4 @@ class Decoder(ABC):
 
     @abstractmethod
     def advance(self, tokens: Int[Tensor, " N"]) -> Float[Tensor, "N V"]:
-        """Append one token to each row and return the logits of the one after it."""
+        """Append one token to each row and return the logits of the one after it, valid until the next call."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from mapo.policies.decoding import Completions, Prompts
 
+Replay = Callable[[list[Tensor]], Tensor]
 Step = Callable[[Int[Tensor, " N"], tuple[Tensor, Tensor], Prompts, Completions], Float[Tensor, "N V"]]
 
 _EAGER_USES = 2  # a recording costs as much as several steps, so it is for shapes that come back
@@ -40,7 +42,7 @@ class StepGraphs:
         *,
         max_rows: int,
         max_tokens: int,
-        record: Callable[[Callable[..., Tensor], list[Tensor]], Callable[[list[Tensor]], Tensor]] | None = None,
+        record: Callable[[Callable[..., Tensor], list[Tensor]], Replay] | None = None,
     ) -> None:
         """Start without recordings.
 
@@ -48,12 +50,13 @@ class StepGraphs:
             step: ``decode_step`` with its weights and stored keys and values, which stay where they are.
             max_rows: Rows that the store has.
             max_tokens: Tokens that a row of the store has.
-            record: Turns a function and example inputs into one that replays it; ``record_graph`` when None.
+            record: Turns a function and example inputs into one that replays it; ``GraphRecorder`` when None.
         """
         self._step, self._max_rows, self._max_tokens = step, max_rows, max_tokens
-        self._record = record_graph if record is None else record
+        self._record = GraphRecorder() if record is None else record
         self._uses: Counter[_Shape] = Counter()
-        self._replays: dict[_Shape, Callable[[list[Tensor]], Tensor]] = {}
+        self._replays: dict[_Shape, Replay] = {}
+        self._logits: Tensor | None = None
 
     def __call__(
         self, tokens: Int[Tensor, " N"], rotation: tuple[Tensor, Tensor], prompts: Prompts, own: Completions
@@ -72,8 +75,15 @@ class StepGraphs:
         if self._uses[shape] <= _EAGER_USES:
             return self._run(shape, *inputs)[: len(tokens)]
         if shape not in self._replays:
-            self._replays[shape] = self._record(lambda *given: self._run(shape, *given), inputs)
+            self._replays[shape] = self._record(partial(self._run_in_place, shape), inputs)
         return self._replays[shape](inputs)[: len(tokens)]
+
+    def _run_in_place(self, shape: _Shape, *inputs: Tensor) -> Tensor:
+        """Leave the logits where those of all recordings are, so that none keeps memory of its own."""
+        logits = self._run(shape, *inputs)
+        if self._logits is None:
+            self._logits = logits.new_empty(self._max_rows, logits.shape[1])
+        return self._logits[: shape.rows].copy_(logits)
 
     def _run(self, shape: _Shape, *inputs: Tensor) -> Tensor:
         tokens, cosines, sines, lengths, row_at, place_of, *masks = inputs
@@ -85,28 +95,31 @@ class StepGraphs:
         return self._step(tokens, (cosines, sines), prompts, Completions(lengths, shape.own_tokens - 1, own_mask))
 
 
-def record_graph(function: Callable[..., Tensor], inputs: list[Tensor]) -> Callable[[list[Tensor]], Tensor]:
-    """Return a replay of a function's kernels.
+class GraphRecorder:
+    """Records CUDA graphs that share their memory: one is replayed at a time."""
 
-    What it returns is overwritten by the next replay.
-    """
-    own = [tensor.clone() for tensor in inputs]
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # libraries set themselves up in the first run, which must not be recorded
-        function(*own)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph: Any = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        output = function(*own)
+    def __init__(self) -> None:
+        self._pool = torch.cuda.graph_pool_handle()
 
-    def replay(given: list[Tensor]) -> Tensor:
-        for mine, new in zip(own, given, strict=True):
-            mine.copy_(new)
-        graph.replay()
-        return output
+    def __call__(self, function: Callable[..., Tensor], inputs: list[Tensor]) -> Replay:
+        """Return a replay of a function's kernels; what it returns is overwritten by the next one."""
+        own = [tensor.clone() for tensor in inputs]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # libraries set themselves up in the first run, which must not be recorded
+            function(*own)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph: Any = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            output = function(*own)
 
-    return replay
+        def replay(given: list[Tensor]) -> Tensor:
+            for mine, new in zip(own, given, strict=True):
+                mine.copy_(new)
+            graph.replay()
+            return output
+
+        return replay
 
 
 def _padded(
