@@ -43,8 +43,8 @@ class FixedInputs:
 
 def run(policy, prompts, *, graphs, record=None, device="cpu"):
     """Rows that come and go, with all logits."""
-    decoder = LeanDecoder(policy, prompts, Capacity(rows=13, prompts=3), completion_tokens=150)
-    if graphs and device == "cpu":
+    decoder = LeanDecoder(policy, prompts, Capacity(13, 3), completion_tokens=150, cuda_graphs=graphs)
+    if record is not None:
         decoder._step = StepGraphs(decoder._step, max_rows=13, max_tokens=150, record=record)
     generator, found = torch.Generator().manual_seed(0), []
     decoder.add([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2])
@@ -74,7 +74,7 @@ def test_padded_and_replayed_steps_give_the_same_logits(policy, prompts):
 def test_no_graphs_without_a_gpu(policy, prompts, monkeypatch):
     monkeypatch.setattr(lean, "StepGraphs", None)
     with torch.no_grad():
-        LeanDecoder(policy, prompts, Capacity(1, 1), completion_tokens=2)
+        LeanDecoder(policy, prompts, Capacity(1, 1), completion_tokens=2, cuda_graphs=True)
 
 
 @needs_cuda
