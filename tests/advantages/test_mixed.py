@@ -12,6 +12,7 @@ from mapo.advantages.mixed import MixedAdvantage, mixed_advantages
 from mapo.advantages.percent_deviation import percent_deviation
 from mapo.advantages.z_score import z_score
 from mapo.functional.certainty import certainty, success_rate
+from mapo.types import Scores
 
 VECTORS = [
     ([0.9, 1, 1, 1], 0.75, 0.25, [-1.318, 0.439, 0.439, 0.439]),
@@ -181,3 +182,22 @@ def test_a_small_group_is_warned_of_once(scores_of, phase, size, warned):
         for _ in range(3):
             MixedAdvantage()(scores, phase)
     assert [str(w.message)[:34] for w in caught] == [f"MixedAdvantage with group_size = {size}"] * warned
+
+
+def test_branches_add_up_to_the_advantage_before_its_cap(phase):
+    rewards, success = random_groups()
+    valid = torch.ones_like(success)
+    valid[:, 3] = False
+    scores = Scores(rewards.masked_fill(~valid, 0.0), success, success.double(), valid, {})
+    for settings in ({}, {"ddof": 1, "unbiased": True}, {"prior_successes": 1.0, "prior_failures": 2.0}):
+        branches = MixedAdvantage(**settings, max_advantage=0.5).branches(scores, phase)
+        assert list(branches) == ["z_score", "percent_deviation"]
+        torch.testing.assert_close(sum(branches.values()), MixedAdvantage(**settings)(scores, phase))
+
+
+def test_branches_take_over_from_each_other_with_certainty(phase, scores_of):
+    # λ = 0 in a group that is half right, 1 in one where nothing is.
+    branches = MixedAdvantage().branches(scores_of([[0.1, 0.1, 1, 1], [0, 0.1, 0.1, 0.1]]), phase)
+    assert branches["percent_deviation"][0].tolist() == [0.0] * 4
+    assert branches["z_score"][1].tolist() == [0.0] * 4
+    torch.testing.assert_close(branches["z_score"][0], torch.tensor([-1.0, -1.0, 1.0, 1.0]), rtol=0.0, atol=1e-4)

@@ -1,6 +1,7 @@
 """The contract of an advantage: groups of scores in, one number per completion out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from jaxtyping import Float
 from torch import Tensor
@@ -26,3 +27,7 @@ class Advantage(ABC):
         Returns:
             float32 advantages, 0 where a completion is not valid or its group has no signal.
         """
+
+    def branches(self, scores: Scores, phase: Phase) -> Mapping[str, Float[Tensor, "B G"]]:
+        """Return the addends of the advantages by name, before any cap, for the logs; empty where there is but one."""
+        return {}

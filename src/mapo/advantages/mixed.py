@@ -64,13 +64,51 @@ def mixed_advantages(
         tensor([[-1.3182, 0.4394, 0.4394, 0.4394]])
     """
     _check(unbiased=unbiased, priors=(prior_successes, prior_failures), max_advantage=max_advantage)
+    z_part, deviation_part = mixed_branches(
+        rewards,
+        success,
+        valid=valid,
+        ddof=ddof,
+        eps=eps,
+        unbiased=unbiased,
+        prior_successes=prior_successes,
+        prior_failures=prior_failures,
+    )
+    advantages = z_part + deviation_part
+    return advantages if max_advantage is None else advantages.clamp(-max_advantage, max_advantage)
+
+
+def mixed_branches(
+    rewards: Float[Tensor, "B G"],
+    success: Bool[Tensor, "B G"],
+    *,
+    valid: Bool[Tensor, "B G"] | None = None,
+    ddof: int = 0,
+    eps: float = 1e-6,
+    unbiased: bool = False,
+    prior_successes: float = 0.0,
+    prior_failures: float = 0.0,
+) -> tuple[Float[Tensor, "B G"], Float[Tensor, "B G"]]:
+    """Return the two addends of MAPO's advantages.
+
+    (1 - λ) · (r - μ) / (σ + ε) and λ · (r - μ) / (μ + ε), of the same sign everywhere.
+
+    Source and arguments: those of ``mixed_advantages``, which adds the two.
+
+    Returns:
+        The share of the z-score, and that of the percent deviation.
+
+    Example:
+        >>> import torch
+        >>> mixed_branches(torch.tensor([[0.9, 1.0, 1.0, 1.0]]), torch.tensor([[False, True, True, True]]))
+        (tensor([[-1.2990, 0.4330, 0.4330, 0.4330]]), tensor([[-0.0192, 0.0064, 0.0064, 0.0064]]))
+    """
     rewards, valid = checked_groups(rewards, valid)
     check_matches(success, rewards, name="success")
     rate = success_rate(success, valid=valid, prior_successes=prior_successes, prior_failures=prior_failures)
     weight = certainty(rate, num_valid=valid.sum(dim=1) if unbiased else None).unsqueeze(1)
-    advantages = (1 - weight) * z_score(rewards, valid=valid, ddof=ddof, eps=eps)
-    advantages = advantages + weight * percent_deviation(rewards, valid=valid, eps=eps)
-    return advantages if max_advantage is None else advantages.clamp(-max_advantage, max_advantage)
+    deviation = percent_deviation(rewards, valid=valid, eps=eps)
+    return (1 - weight) * z_score(rewards, valid=valid, ddof=ddof, eps=eps), weight * deviation
 
 
 @dataclass(frozen=True)
@@ -109,6 +147,20 @@ class MixedAdvantage(Advantage):
             prior_failures=self.prior_failures,
             max_advantage=self.max_advantage,
         )
+
+    @override
+    def branches(self, scores: Scores, phase: Phase) -> dict[str, Float[Tensor, "B G"]]:
+        z_part, deviation_part = mixed_branches(
+            scores.rewards,
+            scores.success,
+            valid=scores.valid,
+            ddof=self.ddof,
+            eps=self.eps,
+            unbiased=self.unbiased,
+            prior_successes=self.prior_successes,
+            prior_failures=self.prior_failures,
+        )
+        return {"z_score": z_part, "percent_deviation": deviation_part}
 
 
 def _check(*, unbiased: bool, priors: tuple[float, float], max_advantage: float | None) -> None:
