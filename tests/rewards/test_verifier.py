@@ -211,6 +211,21 @@ def test_memory_is_bounded():
 
 
 @needs_proc
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the limits of another process")
+def test_a_worker_lives_in_its_own_session_and_cannot_fill_disks_or_processors():
+    before = children(os.getpid())
+    verifier = Verifier(timeout=2.0, num_workers=1)
+    verifier.verify([("1/2", "0.5")])
+    (worker,) = children(os.getpid()) - before
+    assert os.getsid(worker) == worker
+    assert resource.prlimit(worker, resource.RLIMIT_FSIZE) == (0, 0)
+    assert resource.prlimit(worker, resource.RLIMIT_CORE) == (0, 0)
+    assert resource.prlimit(worker, resource.RLIMIT_NOFILE) == (64, 64)
+    assert 0 < resource.prlimit(worker, resource.RLIMIT_CPU)[0] < 60
+    verifier.close()
+
+
+@needs_proc
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_workers_end_with_their_parent(ending):
     script = (

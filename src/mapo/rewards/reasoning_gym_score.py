@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing_extensions import override
 from mapo.rewards.answer_text import unwrap
 from mapo.rewards.base import Reward
 from mapo.rewards.boxed import last_boxed
+from mapo.rewards.worker_process import RunningWorker
 from mapo.types import Completion
 
 _logger = logging.getLogger(__name__)
@@ -115,9 +115,7 @@ class _Worker:
 
     def __init__(self, timeout: float, memory_mb: int) -> None:
         self._timeout, self._memory_mb = timeout, memory_mb
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stop: weakref.finalize[Any, Any] | None = None
-        self._owner = 0
+        self._running: RunningWorker | None = None
         self._lock = threading.Lock()
         self.failures: Counter[str] = Counter()
 
@@ -130,7 +128,7 @@ class _Worker:
             return [self._judge(job) for job in jobs]
 
     def _judge(self, job: Job) -> float | None:
-        process = self._running()
+        process = self._process()
         try:
             _write(process, pickle.dumps(job))
             line = _read(process, self._timeout)
@@ -150,45 +148,33 @@ class _Worker:
 
     def close(self) -> None:
         """End the process; a later job starts a new one."""
-        if self._stop is not None:
-            self._stop()
-        self._process = self._stop = None
+        if self._running is not None:
+            self._running.stop()
+        self._running = None
 
-    def _running(self) -> "subprocess.Popen[bytes]":
-        if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+    def _process(self) -> "subprocess.Popen[bytes]":
+        if self._running is None or not self._running.is_alive:
             self.close()
-            self._start()
-        assert self._process is not None
-        return self._process
+            self._running = self._start()
+        return self._running.process
 
-    def _start(self) -> None:
+    def _start(self) -> RunningWorker:
         if importlib.util.find_spec("reasoning_gym") is None:
             raise ValueError("ReasoningGymScore needs reasoning-gym: pip install 'mapo[reasoning-gym]'")
-        # -P keeps this folder, whose file names are common words, off the worker's import path.
-        command = [sys.executable, "-P", "-W", "ignore", str(_SCRIPT), str(self._timeout + 1), str(self._memory_mb)]
-        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # whose stacks count as memory
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-            env=os.environ | threads,
-        )
-        self._process, self._owner = process, os.getpid()
-        self._stop = weakref.finalize(self, _kill, process, self._owner)  # also runs when the interpreter exits
-        if _read(process, _START_SECONDS) != "ready":
-            self.close()
+        worker = RunningWorker(_SCRIPT, str(self._timeout + 1), str(self._memory_mb))
+        if _read(worker.process, _START_SECONDS) != "ready":
             raise RuntimeError(
-                f"the worker of reasoning-gym did not start (exit status {process.returncode}); its error is printed "
+                f"the worker of reasoning-gym did not start (exit status {worker.stop()}); its error is printed "
                 f"above. Check that `{sys.executable} -c 'import reasoning_gym'` runs"
             )
+        return worker
 
 
 def _write(process: "subprocess.Popen[bytes]", content: bytes) -> None:
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):  # the worker has died, and reading will say so
-        process.stdin.write(content)
-        process.stdin.flush()
+        while content:
+            content = content[process.stdin.write(content) :]  # unbuffered: a part may be taken at a time
 
 
 def _read(process: "subprocess.Popen[bytes]", seconds: float) -> str | None:
@@ -205,14 +191,3 @@ def _read(process: "subprocess.Popen[bytes]", seconds: float) -> str | None:
             return ""
         line += chunk
     return line.decode("ascii").strip()
-
-
-def _kill(process: "subprocess.Popen[bytes]", owner: int) -> None:
-    """End and reap a worker; in a forked child, whose parent owns it, leave it alone."""
-    if os.getpid() == owner:
-        process.kill()
-        process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):  # unsent bytes for a process that is gone
-                pipe.close()

@@ -1,6 +1,6 @@
 """The worker process of ``ReasoningGymScore``: reads jobs, writes one line per job.
 
-Run as a script, so that it imports reasoning-gym and nothing else. A job is pickled, as JSON would make lists of the
+Run as a script, so that it imports reasoning-gym and nothing heavy. A job is pickled, as JSON would make lists of the
 tuples that some verifiers compare: (task, config, entry, answer). The line is "ready" once, then a score, or "error"
 where the verifier cannot score the entry at all.
 """
@@ -11,12 +11,12 @@ import json
 import os
 import pickle
 import re
-import resource
-import signal
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+
+from mapo.rewards.confinement import confine, deadline, limit_memory
 
 _ARITHMETIC = re.compile(r"[0-9a-fx.+*/%&|^~<>() -]+")
 _FUNCTIONS = {"abs", "max", "min", "pow", "round", "sum", "sqrt", "cbrt", "root"}  # what is no class in sympy
@@ -35,15 +35,14 @@ def main(seconds: float, memory_mb: int) -> None:
     from sympy.parsing import sympy_parser
 
     vars(sympy_parser)["eval"] = read_algebra
-    _confine(memory_mb)
+    limit_memory(memory_mb)
+    confine()
     _send(verdicts, "ready")
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     with contextlib.suppress(EOFError):
         while True:
             task, config, entry, answer = pickle.load(sys.stdin.buffer)
-            signal.setitimer(signal.ITIMER_REAL, seconds)
-            verdict = judge(_dataset(task, json.dumps(config)), entry, answer)
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            with deadline(seconds):
+                verdict = judge(_dataset(task, json.dumps(config)), entry, answer)
             _send(verdicts, verdict)
 
 
@@ -94,18 +93,6 @@ def _dataset(task: str, config: str) -> Any:
     dataset = create_dataset(task, **json.loads(config), seed=0, size=1)
     vars(sys.modules[type(dataset).__module__])["eval"] = read_value
     return dataset
-
-
-def _confine(memory_mb: int) -> None:
-    """Take away what no verifier needs: memory without end, writing files, and this terminal."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    sys.dont_write_bytecode = True
-    with contextlib.suppress(ValueError, OSError):  # macOS knows no limit of the address space
-        resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
 
 
 def _send(verdicts: Any, verdict: str) -> None:

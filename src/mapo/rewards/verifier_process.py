@@ -4,20 +4,19 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
-import weakref
 from collections import deque
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mapo.rewards.verifier_worker import OUT_OF_MEMORY
+from mapo.rewards.worker_process import RunningWorker
 
 _SCRIPT = Path(__file__).with_name("verifier_worker.py")
 _START_SECONDS = 120.0  # of importing a library from a cold, shared file system
 _IN_HAND = 8  # pairs sent ahead: a worker never waits for the next one, and few wait behind one that hangs
-_REASONS = {-signal.SIGALRM: "timeout", OUT_OF_MEMORY: "memory"}  # by exit status
+_REASONS = {-signal.SIGALRM: "timeout", -signal.SIGXCPU: "timeout", OUT_OF_MEMORY: "memory"}  # by exit status
 
 
 class Pair(NamedTuple):
@@ -44,8 +43,7 @@ class WorkerProcess:
         self._arguments = [rule, str(timeout + 1), str(memory_mb)]
         self._timeout = timeout
         self._in_hand: deque[Pair] = deque()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stop: weakref.finalize[Any, Any] | None = None
+        self._worker: RunningWorker | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -53,7 +51,6 @@ class WorkerProcess:
         self._ready = False
         self._proven = False  # has answered at least once
         self._since = time.monotonic()
-        self._owner = os.getpid()
 
     @property
     def has_room(self) -> bool:
@@ -79,14 +76,12 @@ class WorkerProcess:
     @property
     def pipes(self) -> tuple[int, int | None]:
         """Descriptors to wait for: one to read from, and one to write to where something is left to be sent."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        assert self._process.stdin is not None
-        return self._process.stdout.fileno(), self._process.stdin.fileno() if self._unsent else None
+        reading, writing = self._descriptors
+        return reading, writing if self._unsent else None
 
     def hand(self, pair: Pair) -> None:
         """Give it a pair to judge, starting the process where none lives."""
-        if not self._in_hand and not self._is_alive():
+        if not self._in_hand and (self._worker is None or not self._worker.is_alive):
             self.close()
             self._start()
         if not self._in_hand:
@@ -113,20 +108,26 @@ class WorkerProcess:
             return answered, []
         return self._bury(answered, "crash" if ended else "timeout")
 
-    def _is_alive(self) -> bool:
-        return self._process is not None and self._owner == os.getpid() and self._process.poll() is None
+    @property
+    def _descriptors(self) -> tuple[int, int]:
+        """Of its output and its input."""
+        assert self._worker is not None
+        process = self._worker.process
+        assert process.stdout is not None
+        assert process.stdin is not None
+        return process.stdout.fileno(), process.stdin.fileno()
 
     def _send(self) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
+        _, writing = self._descriptors
         with contextlib.suppress(BlockingIOError, BrokenPipeError):  # full; or it has died, and reading will say so
             while self._unsent:
-                self._unsent = self._unsent[os.write(self._process.stdin.fileno(), self._unsent) :]
+                self._unsent = self._unsent[os.write(writing, self._unsent) :]
 
     def _receive(self) -> bool:
         """Read what is there; tell whether the output has ended."""
+        reading, _ = self._descriptors
         with contextlib.suppress(BlockingIOError):
-            while chunk := os.read(self.pipes[0], 65536):
+            while chunk := os.read(reading, 65536):
                 self._unread += chunk
             return True
         return False
@@ -156,33 +157,14 @@ class WorkerProcess:
 
     def close(self) -> int:
         """End the process, drop what it has in hand, and return its exit status; a later pair starts a new one."""
-        process = self._process
-        if self._stop is not None:
-            self._stop()
-        self._process = self._stop = None
+        status = 0 if self._worker is None else self._worker.stop()
+        self._worker = None
         self._in_hand.clear()
         self._reset()
-        return process.returncode if process is not None and process.returncode is not None else 0
+        return status
 
     def _start(self) -> None:
-        # -P keeps this folder, whose file names are common words, off the worker's import path.
-        command = [sys.executable, "-P", "-W", "ignore", str(_SCRIPT), *self._arguments]
-        process = subprocess.Popen(
-            command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-        )
         self._reset()
-        self._process = process
-        self._stop = weakref.finalize(self, _kill, process, self._owner)  # also runs when the interpreter exits
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None
-            os.set_blocking(pipe.fileno(), False)
-
-
-def _kill(process: subprocess.Popen[bytes], owner: int) -> None:
-    """End and reap a worker; in a forked child, whose parent owns it, leave it alone."""
-    if os.getpid() == owner:
-        process.kill()
-        process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
+        self._worker = RunningWorker(_SCRIPT, *self._arguments)
+        for descriptor in self._descriptors:
+            os.set_blocking(descriptor, False)

@@ -1,22 +1,21 @@
 r"""The worker process of ``mapo.rewards.verifier``: reads pairs, writes verdicts, one line each.
 
-Run as a script, so that it imports the one library it judges with and nothing else. It writes "ready" once it can
+Run as a script, so that it imports the one library it judges with and nothing heavy. It writes "ready" once it can
 judge, then "right", "wrong", "gold" (the gold answer cannot be read) or "error" for every pair, in order, and ends with
 its input. Where memory runs out it ends with ``OUT_OF_MEMORY``: what the library holds is in doubt then.
 """
 
-import contextlib
 import fcntl
 import gc
 import json
 import logging
 import os
-import resource
-import signal
 import sys
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
+
+from mapo.rewards.confinement import confine, deadline, limit_memory
 
 OUT_OF_MEMORY = 66  # exit status
 
@@ -32,22 +31,20 @@ def main(rule: str, seconds: float, memory_mb: int) -> None:
             comes first; this one is for an orphan, which a computation inside C code would keep alive otherwise.
         memory_mb: Address space of this process, in MiB.
     """
-    _limit_memory(memory_mb)
+    limit_memory(memory_mb)
     logging.disable()
-    # Above 2, which a parent without a terminal may have closed: ``_silence`` takes 1 and 2.
+    # Above 2, which a parent without a terminal may have closed: ``confine`` takes 1 and 2.
     verdicts = os.fdopen(fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3), "w")
     judge = {"math_verify": math_verify_verdict, "mathruler": mathruler_verdict}[rule]
     judge("x", "0.5")  # the first pair imports the library and builds its grammars; errors here reach the terminal
-    _silence()
+    confine()
     gc.freeze()  # what has been imported stays; and algebra makes many short-lived objects
     gc.set_threshold(50_000, 20, 20)
     _send(verdicts, "ready")
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     for line in sys.stdin:
         gold, answer = json.loads(line)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        verdict = _judge(judge, gold, answer)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        with deadline(seconds):
+            verdict = _judge(judge, gold, answer)
         _send(verdicts, verdict)
 
 
@@ -86,19 +83,6 @@ def mathruler_verdict(gold: str, answer: str) -> str:
     from mathruler.grader import grade_answer
 
     return "right" if grade_answer(answer, gold) else "wrong"
-
-
-def _limit_memory(memory_mb: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(ValueError, OSError):  # macOS knows no limit of the address space
-        resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
-
-
-def _silence() -> None:
-    """Keep what libraries print out of the verdicts and of the terminal."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
 
 
 def _send(verdicts: Any, verdict: str) -> None:
