@@ -101,6 +101,7 @@ def generic(name: str) -> str:
     for own, called in (
         (r"^train/reward/.+", "train/reward/<component>"),
         (r"^train/trained_groups/.+", "train/trained_groups/<name>"),
+        (r"^train/(clip_fraction|kl)/.+", r"train/\1/<bin>"),
         (r"^time/(rollout|reward|update|other)_share$", "time/<part>_share"),
         (r"^throughput/(rollout|update|phase)_(tflops|mfu)$", r"throughput/<part>_\2"),
         (r"/think_format$", "/<component>"),

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mapo.functional.success_bins import BINS
 from mapo.modules.experience import Experience
 from mapo.types import Completion, EncodedPrompt, Prompt, Rollouts, Scores
 
@@ -83,3 +84,12 @@ def test_invalid_completions_are_masked_out(experience):
 def test_indivisible_mini_batches_are_refused(experience):
     with pytest.raises(ValueError, match="8 completions do not divide into 3"):
         experience.mini_batches(3)
+
+
+def test_every_row_knows_the_success_bin_of_its_group():
+    # 2 of 2, 1 of 1 that could be scored, 1 of 2, 0 of 2
+    valid = torch.tensor([[True, True], [True, False], [True, True], [True, True]])
+    success = torch.tensor([[True, True], [True, False], [True, False], [False, False]])
+    known = Scores(success.float(), success, success.float(), valid, {})
+    rows = Experience.from_groups(rollouts(LENGTHS), known, torch.zeros(4, 2))
+    assert [BINS[i] for i in rows.select([7, 0, 2, 5]).success_bins] == ["none", "all", "all", "half"]

@@ -30,3 +30,14 @@ def test_ranks_of_unequal_size_reduce_to_the_mean_over_all_values():
     other.add("length", torch.tensor([6.0]))
     other_sums = torch.tensor([[6.0, 1.0]], dtype=torch.float64)
     assert one.compute(lambda sums: sums + other_sums) == {"length": 3.0}
+
+
+def test_tokens_by_success_bin_share_out_the_whole():
+    means, mask = Means(), torch.tensor([[True, True], [True, False], [True, True]])
+    values, bins = torch.tensor([[1.0, 3.0], [8.0, 100.0], [4.0, 4.0]]), torch.tensor([0, 4, 0])
+    means.add("kl", values, mask)
+    means.add_by_bin("kl", values, mask, bins)
+    means.add_by_bin("kl", values[:1], mask[:1], bins[1:2])  # a further micro-batch
+    found = means.compute()
+    assert (found["kl"], found["kl/none"], found["kl/all"]) == (4.0, 3.0, 4.0)  # 12 / 4 and (8 + 1 + 3) / 3 tokens
+    assert math.isnan(found["kl/half"])

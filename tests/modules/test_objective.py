@@ -1,9 +1,12 @@
 """Groups that can teach nothing are left out, and nothing changes but the time it takes."""
 
+import math
+
 import pytest
 import torch
 from arithmetic import SHORT, EvenLength, EveryGroup, Sums, make_module
 
+from mapo.functional.success_bins import BINS
 from mapo.losses.clipped import ClippedPolicyLoss
 from mapo.modules.experience import Experience
 from mapo.modules.means import Means
@@ -80,3 +83,16 @@ def test_what_is_not_known_of_skipped_groups_is_named_after_the_others(tiny_lm_p
     assert over_all < means.keys()
     assert {name.partition("/")[0] for name in means.keys() - over_all} == {"trained_groups"}
     assert means["trained_groups/importance_ratio"] == 1.0
+
+
+def test_clip_fraction_and_divergence_are_also_told_by_success_bin(tiny_lm_path):
+    module, rows = phase(tiny_lm_path, silent=(), kl_coef=0.1)
+    _, _, means = run(module, rows, off_policy=True)
+    cut = sum(means[f"clip_fraction_{bound}"] for bound in ("low", "high", "dual"))
+    tokens = rows.completion_mask.sum(dim=1).double()
+    shares = {BINS[i]: float(tokens[rows.success_bins == i].sum() / tokens.sum()) for i in rows.success_bins.unique()}
+    assert len(shares) > 1
+    assert cut > 0
+    for name, whole in (("clip_fraction", cut), ("kl", means["kl"])):
+        assert sum(share * means[f"{name}/{label}"] for label, share in shares.items()) == pytest.approx(whole)
+        assert {label for label in BINS if not math.isnan(means[f"{name}/{label}"])} == shares.keys()

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mapo.functional.success_bins import success_bins
 from mapo.types import EncodedPrompt, Rollouts, Scores
 
 
@@ -20,6 +21,7 @@ class Experience:
         token_ids: The sampled tokens of every row, ragged.
         advantages: One dimensionless number per row.
         trained: False for rows that carry no loss, no KL and no share of the normaliser (completions not valid).
+        success_bins: Of the group of every row, for the logs.
         sampling_logprobs: As the rollout engine reported them, in nats, ragged.
         old_logprobs: Of the policy before the first step of the phase, in nats, zero-padded to the longest row; None
             when the current policy is that policy.
@@ -29,6 +31,7 @@ class Experience:
     token_ids: tuple[Int[Tensor, " T"], ...]
     advantages: Float[Tensor, " N"]
     trained: Bool[Tensor, " N"]
+    success_bins: Int[Tensor, " N"]
     sampling_logprobs: tuple[Float[Tensor, " T"], ...]
     old_logprobs: Float[Tensor, "N T"] | None = None
 
@@ -41,6 +44,7 @@ class Experience:
             token_ids=tuple(completion.token_ids for _, completion in rows),
             advantages=advantages.flatten(),
             trained=scores.valid.flatten(),
+            success_bins=success_bins(scores.success, valid=scores.valid).repeat_interleave(scores.valid.shape[1]),
             sampling_logprobs=tuple(logprobs for group in rollouts.sampling_logprobs for logprobs in group),
         )
 
@@ -96,5 +100,6 @@ class Experience:
             tuple(self.token_ids[row] for row in rows),
             self.advantages[index],
             self.trained[index],
+            self.success_bins[index],
             tuple(self.sampling_logprobs[row] for row in rows),
         )

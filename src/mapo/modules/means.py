@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from mapo.functional.success_bins import BINS
 
 
 class Means:
@@ -26,14 +28,22 @@ class Means:
         """Add the values where the mask is True (everywhere when None) to the mean called ``name``."""
         values = values.detach().double()
         mask = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
-        total = torch.stack([values.masked_fill(~mask, 0.0).sum(), mask.sum(dtype=torch.float64)])
-        key = name, values.device
-        self._sums[key] = self._sums[key] + total if key in self._sums else total
+        self._put(name, torch.stack([values.masked_fill(~mask, 0.0).sum(), mask.sum(dtype=torch.float64)]))
 
     def add_tokens(self, values: dict[str, Float[Tensor, "N T"]], mask: Bool[Tensor, "N T"]) -> None:
         """Add per-token statistics over the trained tokens."""
         for name, value in values.items():
             self.add(name, value, mask)
+
+    def add_by_bin(
+        self, name: str, values: Float[Tensor, "N T"], mask: Bool[Tensor, "N T"], bins: Int[Tensor, " N"]
+    ) -> None:
+        """Add a per-token statistic to one mean per success bin of its row, called ``name/<bin>``."""
+        values = values.detach().double()
+        rows = torch.stack([values.masked_fill(~mask, 0.0).sum(dim=1), mask.sum(dim=1, dtype=torch.float64)], dim=1)
+        own = torch.arange(len(BINS), device=values.device)[:, None] == bins.to(values.device)
+        for label, total in zip(BINS, own.double() @ rows, strict=True):
+            self._put(f"{name}/{label}", total)
 
     def compute(self, reduce: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
         """Return the means; NaN where nothing was counted.
@@ -47,3 +57,7 @@ class Means:
         parts = [[total.cpu() for (of, _), total in self._sums.items() if of == name] for name in names]
         sums = reduce(torch.stack([torch.stack(part).sum(dim=0) for part in parts]))
         return dict(zip(names, (sums[:, 0] / sums[:, 1]).tolist(), strict=True))
+
+    def _put(self, name: str, total: Float[Tensor, " 2"]) -> None:
+        key = name, total.device
+        self._sums[key] = self._sums[key] + total if key in self._sums else total

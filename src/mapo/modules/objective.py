@@ -80,11 +80,14 @@ class Objective:
         over = "trained_groups/" if self.skips_silent_groups else ""
         statistics = {**statistics, "sampling_gap": (old - sampled).abs()}
         means.add_tokens({over + name: values for name, values in statistics.items()}, mask)
+        if cuts := [values for name, values in statistics.items() if name.startswith("clip_fraction")]:
+            means.add_by_bin(f"{over}clip_fraction", torch.stack(cuts).sum(dim=0), mask, rows.success_bins)
         if scores.entropy is not None:
             means.add("entropy", scores.entropy, mask)
         if reference is not None:
             divergence_estimate = getattr(divergence, self.kl_estimator)(logprobs, reference).masked_fill(~mask, 0.0)
             means.add("kl", divergence_estimate, mask)
+            means.add_by_bin("kl", divergence_estimate, mask, rows.success_bins)
             token_loss = token_loss + self.kl_coef * divergence_estimate
         return (self.aggregation.token_weights(mask) * token_loss).sum()
 
