@@ -154,11 +154,18 @@ def norms_in_double_precision(network):
             module.forward = functools.partial(forward, module)
 
 
-def test_double_precision_leaves_no_doubt(tiny_vl_path, make_prompt):
+@pytest.mark.parametrize(
+    "recipe", [{}, {"lora": Lora(rank=4)}, {"gradient_checkpointing": True}], ids=["full", "lora", "recomputed"]
+)
+def test_double_precision_leaves_no_doubt(recipe, tiny_vl_path, make_prompt):
     # The vision tower rotates in float32, too, so it stays as it is.
-    policy = Policy(path=str(tiny_vl_path), freeze_vision=True).load_model(reference=False).to(torch.float64)
+    policy = Policy(path=str(tiny_vl_path), freeze_vision=True, **recipe).load_model(reference=False).to(torch.float64)
     norms_in_double_precision(policy)
-    check(policy, rows_of(policy, [make_prompt("one", (84, 84)), make_prompt("no")]), logprobs=1e-12, gradient=1e-10)
+    with torch.no_grad():
+        for parameter in policy.trainable_parameters() if "lora" in recipe else ():
+            parameter.add_(0.02)
+    prompts = [make_prompt("one", (84, 84)), make_prompt("no"), make_prompt("two", (60, 200), (30, 30))]
+    check(policy, rows_of(policy, prompts), logprobs=1e-12, gradient=1e-10)
 
 
 @pytest.mark.parametrize("lengths", [(0, 5), (1, 1), (1, 4, 1), (9, 9, 9), (2, 0, 2)], ids=str)
