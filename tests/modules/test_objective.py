@@ -1,6 +1,7 @@
-"""Groups that can teach nothing are left out, and nothing changes but the time it takes."""
+"""Passes and groups that can teach nothing are left out, and nothing changes but the time it takes."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from mapo.functional.success_bins import BINS
 from mapo.losses.clipped import ClippedPolicyLoss
 from mapo.modules.experience import Experience
 from mapo.modules.means import Means
+from mapo.modules.statistics import add_pass_statistics
 from mapo.rewards.scoring import score_completions
 
 
@@ -96,3 +98,59 @@ def test_clip_fraction_and_divergence_are_also_told_by_success_bin(tiny_lm_path)
     for name, whole in (("clip_fraction", cut), ("kl", means["kl"])):
         assert sum(share * means[f"{name}/{label}"] for label, share in shares.items()) == pytest.approx(whole)
         assert {label for label in BINS if not math.isnan(means[f"{name}/{label}"])} == shares.keys()
+
+
+def passes(module, monkeypatch):
+    """The passes over the network from now on: "policy" or "reference"."""
+    found, states = [], module.actor._completion_states
+
+    def spied(*args):
+        found.append("policy" if module.actor._acting is None else "reference")
+        return states(*args)
+
+    monkeypatch.setattr(module.actor, "_completion_states", spied)
+    return found
+
+
+def gradient_of(module, objective, rows):
+    module.zero_grad()
+    objective(module.actor, rows, temperature=1.0, means=Means()).backward()
+    return torch.cat([weight.grad.flatten() for weight in module.actor.trainable_parameters()])
+
+
+def test_first_step_of_a_phase_needs_no_pass_for_old_log_probs(tiny_lm_path, monkeypatch):
+    module, rows = phase(tiny_lm_path, silent=())
+    seen = passes(module, monkeypatch)
+    own = gradient_of(module, module.objective, rows)
+    assert seen == ["policy"]
+    scored = module.objective.with_old_logprobs(module.actor, rows, 1.0)
+    assert seen == ["policy"] * 2
+    expected = gradient_of(module, module.objective, scored)
+    assert expected.norm() > 0
+    assert (own - expected).norm() < 1e-6 * expected.norm()
+
+
+def test_without_a_weight_on_the_divergence_the_reference_is_not_run(tiny_lm_path, monkeypatch):
+    module, rows = phase(tiny_lm_path, silent=(), kl_coef=0.1)
+    with torch.no_grad():
+        for weight in module.actor.trainable_parameters():
+            weight.add_(0.01)  # or policy and reference would be equal, and so their divergence 0
+    seen = passes(module, monkeypatch)
+    without = gradient_of(module, replace(module.objective, kl_coef=0.0), rows)
+    assert seen == ["policy"]
+    weightless, weighted = (gradient_of(module, replace(module.objective, kl_coef=k), rows) for k in (1e-12, 0.1))
+    assert seen == ["policy"] + ["reference", "policy"] * 2
+    assert (without - weightless).norm() < 1e-6 * without.norm()
+    assert (without - weighted).norm() > 1e-3 * without.norm()
+
+
+def test_skipped_passes_are_counted(tiny_lm_path):
+    module, rows = phase(tiny_lm_path, silent=())
+    later = module.objective.with_old_logprobs(module.actor, rows, 1.0)
+    for kl_coef, share in ((0.0, 1.0), (0.1, 0.0)):
+        means = Means()
+        add_pass_statistics(means, [[rows], [later], [later, later]], replace(module.objective, kl_coef=kl_coef))
+        found = means.compute()
+        assert found["skipped_old_pass_share"] == pytest.approx(1 / 3)
+        assert found["skipped_reference_pass_share"] == share
+        assert found["micro_batches"] == pytest.approx(4 / 3)
