@@ -129,3 +129,27 @@ def test_a_loop_can_be_broken_off():
     taking.close()
     assert ended == [True]
     assert taking.finished
+
+
+@pytest.mark.slow
+def test_scaling_prints_one_table_of_how_steps_grow(tmp_path, capsys):
+    file, groups, prompts = tmp_path / "result.json", ["text-p24-c5-g2", "text-p24-c5-g4"], ["text-p24-c5-g4"]
+    arguments = ["--groups", *groups, "--prompts", *prompts, "--rounds", "2", "--size", "toy", "--json", str(file)]
+    load("scaling").main(arguments)
+    header, _, *rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()]
+    assert [[cell.strip() for cell in row[:2]] for row in rows] == [["G", groups[0]], ["G", groups[1]], ["P", *prompts]]
+    assert [[cell.strip() == "" for cell in row[5:]] for row in rows] == [[True] * 3, [False] * 3, [True] * 3]
+    assert {len(row) for row in rows} == {len(header)}
+    result = json.loads(file.read_text())
+    assert result.keys() >= {"date", "commit", "versions", "threads", "model", "num_prompts"}
+    small, large = ([reading["step"]["cpu"] for reading in result["rounds"][case]] for case in groups)
+    ratios = [above / below for above, below in zip(large, small, strict=True)]
+    assert result["growth"]["G"][" / ".join(groups[::-1])]["step"] == pytest.approx(sum(ratios) / 2)
+
+
+def test_a_step_that_sampled_too_little_is_no_reading(tmp_path, monkeypatch):
+    side = load("mapo_side").MapoSide(toy_task(tmp_path, "text"))
+    monkeypatch.setattr(type(side), "completion_tokens", 39)
+    with pytest.raises(RuntimeError, match="39 tokens were sampled, not 8 x 5"):
+        load("scaling").take_step(side)
+    side.close()
