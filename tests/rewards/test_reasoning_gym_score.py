@@ -128,7 +128,7 @@ def test_the_librarys_own_answers_are_right():
     library = pytest.importorskip("reasoning_gym")
     datasets = {task: library.create_dataset(task, seed=3, size=2) for task in TASKS}
     entries = [(task, dataset[i]) for task, dataset in datasets.items() for i in range(2)]
-    reward = ReasoningGymScore()
+    reward = ReasoningGymScore(timeout=60)  # tasks are imported within it
     right = reward([completion(entry["answer"], task=task, entry=entry) for task, entry in entries])
     wrong = reward([completion("no such thing", task=task, entry=entry) for task, entry in entries])
     reward.close()

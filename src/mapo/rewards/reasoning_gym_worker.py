@@ -5,21 +5,16 @@ tuples that some verifiers compare: (task, config, entry, answer). The line is "
 where the verifier cannot score the entry at all.
 """
 
-import ast
 import contextlib
 import json
 import os
 import pickle
-import re
 import sys
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from mapo.rewards.confinement import confine, deadline, limit_memory
-
-_ARITHMETIC = re.compile(r"[0-9a-fx.+*/%&|^~<>() -]+")
-_FUNCTIONS = {"abs", "max", "min", "pow", "round", "sum", "sqrt", "cbrt", "root"}  # what is no class in sympy
+from mapo.rewards.restricted_eval import read_value, restrict_sympy
 
 
 def main(seconds: float, memory_mb: int) -> None:
@@ -32,9 +27,8 @@ def main(seconds: float, memory_mb: int) -> None:
     """
     verdicts = os.fdopen(os.dup(1), "w")
     import reasoning_gym  # noqa: F401  an error here reaches the terminal
-    from sympy.parsing import sympy_parser
 
-    vars(sympy_parser)["eval"] = read_algebra
+    restrict_sympy()
     limit_memory(memory_mb)
     confine()
     _send(verdicts, "ready")
@@ -60,30 +54,6 @@ def judge(dataset: Any, entry: Any, answer: str) -> str:
         except Exception:  # whatever it is, nothing can be said of this entry
             return "error"
         return "0.0"
-
-
-def read_value(source: Any) -> Any:
-    """Stand in for ``eval`` in the verifiers: four call it on what a model wrote, which is a list where it is right.
-
-    Example:
-        >>> read_value("[1, 'a']"), read_value("(0x1f + 2) * 3")
-        ([1, 'a'], 99)
-    """
-    if isinstance(source, str) and _ARITHMETIC.fullmatch(source):
-        return eval(source, {"__builtins__": {}})
-    return ast.literal_eval(source.strip())
-
-
-def read_algebra(source: Any, scope: Mapping[str, Any], *scopes: Any) -> Any:
-    """Stand in for ``eval`` in sympy's parser, whose scope has ``open`` and its like among the names of functions."""
-    from sympy import Basic
-
-    algebra = {
-        name: value
-        for name, value in scope.items()
-        if name in _FUNCTIONS or isinstance(value, Basic) or (isinstance(value, type) and issubclass(value, Basic))
-    }
-    return eval(source, algebra | {"__builtins__": {}}, *scopes)
 
 
 @lru_cache(maxsize=64)

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from mapo.rewards.confinement import confine, deadline, limit_memory
+from mapo.rewards.restricted_eval import restrict_sympy
 
 OUT_OF_MEMORY = 66  # exit status
 
@@ -37,6 +38,7 @@ def main(rule: str, seconds: float, memory_mb: int) -> None:
     verdicts = os.fdopen(fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3), "w")
     judge = {"math_verify": math_verify_verdict, "mathruler": mathruler_verdict}[rule]
     judge("x", "0.5")  # the first pair imports the library and builds its grammars; errors here reach the terminal
+    restrict_sympy()
     confine()
     gc.freeze()  # what has been imported stays; and algebra makes many short-lived objects
     gc.set_threshold(50_000, 20, 20)
