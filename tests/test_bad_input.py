@@ -58,6 +58,14 @@ def test_impossible_values_are_refused(refused, options, words):
     expect(refused(*FIT, *options), *words)
 
 
+def test_a_configuration_file_cannot_run_the_code_of_a_model(refused, tmp_path):
+    file = tmp_path / "theirs.yaml"
+    file.write_text("model: {policy: {path: some/model, trust_remote_code: true}}")
+    expect(refused(*FIT, "--config", str(file)), "sets model.policy.trust_remote_code", "'some/model'", "say so")
+    line = refused(*FIT, "--config", str(file), "--model.policy.trust_remote_code=true")
+    expect(line, "'some/model' cannot be loaded")
+
+
 def test_a_hub_model_is_announced_before_the_network_is_asked(tmp_path):
     outcome = invoke(tmp_path, *FIT, "--model.policy.path", "nobody/nothing")
     assert "'nobody/nothing' is no folder here; asking the Hugging Face Hub" in outcome.log

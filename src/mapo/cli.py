@@ -103,7 +103,7 @@ class MapoCLI(LightningCLI):
 
     def __init__(self, *args: Any, command: str | None, **kwargs: Any) -> None:
         """Take the arguments of LightningCLI, and the one command that is asked for; all are offered when None."""
-        self._command = command
+        self._command, self._arguments = command, kwargs.get("args") or ()
         super().__init__(*args, **kwargs)
 
     @override
@@ -134,6 +134,7 @@ class MapoCLI(LightningCLI):
     @override
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        self._check_trust(config)
         if config.model.policy.path == "builtin":
             transformers_logging.disable_progress_bar()  # its weights are there before a bar could be read
         if "verbose" in config:
@@ -142,6 +143,21 @@ class MapoCLI(LightningCLI):
         if config.get("plan"):  # a plan can be made where the run's devices are not
             here = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto"}
             config.trainer.update(Namespace(**here, precision=None, logger=False, callbacks=None))
+
+    def _check_trust(self, config: Namespace) -> None:
+        """Run the code of a model only where this very command says so, and read checkpoints as data unless told else.
+
+        A YAML may come from anywhere.
+        """
+        asked = any(argument.startswith("--model.policy.trust_remote_code") for argument in self._arguments)
+        if config.model.policy.trust_remote_code and not asked:
+            raise ValueError(
+                f"a configuration file sets model.policy.trust_remote_code, which runs the code that "
+                f"{config.model.policy.path!r} brings; if you trust it, say so yourself: "
+                "--model.policy.trust_remote_code true"
+            )
+        if "weights_only" in config and config.weights_only is None:
+            config.weights_only = True  # Lightning would read one from an URL as a program
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mapo.advantages.mixed import MixedAdvantage
-from mapo.modules.hyperparameters import NotDescribableError, describe
+from mapo.modules.hyperparameters import NotDescribableError, describe, rebuilding
 from mapo.policies.policy import Lora, Policy
 from mapo.rewards.think_format import ThinkFormat
 
@@ -42,3 +42,14 @@ def test_what_cannot_be_rebuilt_is_refused(value):
         type(value).__qualname__ = "test.<locals>.Local"
     with pytest.raises(NotDescribableError):
         describe(value)
+
+
+def test_a_checkpoint_cannot_ask_for_the_code_of_its_model():
+    stored = {"policy": {"path": "some/model", "trust_remote_code": True}}
+    with (
+        pytest.raises(ValueError, match=r"run the code that the model at 'some/model' brings.*policy=Policy"),
+        rebuilding(stored, {}),
+    ):
+        pass
+    with rebuilding(stored, {"policy": Policy(path="some/model", trust_remote_code=True)}) as absent:
+        assert absent == []

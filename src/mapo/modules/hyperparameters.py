@@ -84,11 +84,24 @@ def rebuilding(stored: Mapping[str, Any], overrides: Mapping[str, Any]) -> Itera
 
     Yields:
         Names of the overrides that cannot be described.
+
+    Raises:
+        ValueError: The stored policy would run code that its model brings, and no other one is given.
     """
+    if "policy" not in overrides:
+        _refuse_code(stored.get("policy"))
     plain, absent = _describe_all(overrides)
     kept = {name: value for name, value in stored.items() if name not in absent}
     with _given_hyperparameters_context({**kept, **plain}, _INSTANTIATOR):
         yield absent
+
+
+def _refuse_code(policy: Any) -> None:
+    if isinstance(policy, Mapping) and policy.get("trust_remote_code"):
+        raise ValueError(
+            f"this checkpoint asks to run the code that the model at {policy.get('path')!r} brings; if you trust it, "
+            "give the policy yourself: load_from_checkpoint(..., policy=Policy(..., trust_remote_code=True))"
+        )
 
 
 def _describe_all(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
