@@ -143,11 +143,13 @@ def test_fast_dev_run_leaves_nothing_behind(module, make_trainer, phases, rows, 
 
 
 def test_a_logger_without_text_is_named_once(module, make_trainer, phases, rows, tmp_path, caplog):
+    logger = CSVLogger(tmp_path)
     with caplog.at_level("INFO"):
-        make_trainer(CompletionsTable(), logger=CSVLogger(tmp_path)).fit(module(), phases, rows)
+        make_trainer(CompletionsTable(), logger=logger).fit(module(), phases, rows)
     lines = [record.message for record in caplog.records if "CompletionsTable" in record.message]
     assert len(lines) == 1
-    assert "CSVLogger shows no text" in lines[0]
+    assert "CSVLogger shows no tables" in lines[0]
+    assert (Path(logger.log_dir) / "figures" / "images" / "train.png").exists()
 
 
 def test_jsonl_can_be_left_out(module, make_trainer, phases, tmp_path):

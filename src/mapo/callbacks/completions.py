@@ -1,4 +1,4 @@
-"""Completions to look at: as a table with pictures in TensorBoard, and every one of them as JSONL."""
+"""Completions to look at: as a table with pictures in the logger, and every one of them as JSONL."""
 
 import sys
 from pathlib import Path
@@ -8,11 +8,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
+from mapo.callbacks.completion_cells import completion_cells
 from mapo.callbacks.completion_rows import evaluation_rows, phase_rows
-from mapo.callbacks.completions_markdown import completions_markdown
 from mapo.callbacks.image_grid import image_grid
 from mapo.callbacks.json_lines import Cursor, JsonLines
 from mapo.callbacks.log_dir import log_dir
+from mapo.callbacks.logger_media import LoggerMedia
 from mapo.callbacks.phases import phases_finished
 from mapo.callbacks.ranks import gather
 from mapo.modules.records import EvaluationRecord, PhaseRecord
@@ -22,11 +23,11 @@ from mapo.types import Prompt
 class CompletionsTable(Callback):
     """Shows sampled completions with their rewards and advantages, and keeps them all.
 
-    TensorBoard gets a table and the prompts' pictures at every validation and every ``every_n_phases`` phases (rank 0's
-    first groups). With ``jsonl``, the run's folder gets ``completions.jsonl`` (training), ``evaluation.jsonl``
-    (validation and test) and ``predictions.jsonl`` (predict), one row per completion, complete after every phase or
-    batch; with several ranks, each writes its own ``completions.rank<r>.jsonl``. A resumed run cuts them back to its
-    checkpoint.
+    TensorBoard and Weights & Biases get a table and the prompts' pictures at every validation and every
+    ``every_n_phases`` phases (rank 0's first groups). With ``jsonl``, the run's folder gets ``completions.jsonl``
+    (training), ``evaluation.jsonl`` (validation and test) and ``predictions.jsonl`` (predict), one row per completion,
+    complete after every phase or batch; with several ranks, each writes its own ``completions.rank<r>.jsonl``. A
+    resumed run cuts them back to its checkpoint.
 
     Args:
         every_n_phases: Phases between two tables of training completions; the first phase has one.
@@ -45,6 +46,7 @@ class CompletionsTable(Callback):
         self.every_n_phases, self.num_groups, self.jsonl = every_n_phases, num_groups, jsonl
         self.max_characters = max_characters
         self._folder: Path | None = None
+        self._media = LoggerMedia((), None)
         self._suffix = ""
         self._fitting = False
         self._files: dict[Path, JsonLines] = {}
@@ -55,10 +57,10 @@ class CompletionsTable(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._folder, self._fitting = log_dir(trainer), stage == "fit"
         self._suffix = f".rank{trainer.global_rank}" if trainer.world_size > 1 else ""
-        if trainer.loggers and _writer(trainer) is None:
+        self._media = LoggerMedia.of(trainer)
+        if loggers := self._media.without:
             where = f"completions go to JSONL files in {self._folder}" if self.jsonl else "no completions are kept"
-            names = ", ".join(type(logger).__name__ for logger in trainer.loggers)
-            rank_zero_info(f"CompletionsTable: {names} shows no text; {where}")
+            rank_zero_info(f"CompletionsTable: {loggers} shows no tables; {where}, pictures to {self._media.folder}")
 
     # -- training ------------------------------------------------------------------------------------------------------
 
@@ -80,8 +82,8 @@ class CompletionsTable(Callback):
         if record.index % self.every_n_phases == 0:
             prompts = [encoded.prompt for encoded in record.rollouts.prompts[: self.num_groups]]
             shown = sum(map(len, record.rollouts.completions[: self.num_groups]))
-            self._show_table(trainer, "train", prompts, rows[:shown], record.index)
-            self._show_images(trainer, "train", prompts, record.index)
+            self._show_table("train", prompts, rows[:shown], record.index)
+            self._show_images("train", prompts, record.index)
 
     # -- validation, test, prediction ----------------------------------------------------------------------------------
 
@@ -133,25 +135,20 @@ class CompletionsTable(Callback):
             groups = [group for record in records for group in record.rollouts.completions][: self.num_groups]
             rows = [row for record in records for row in evaluation_rows(record, phase=phase)]
             prompts = [group[0].prompt for group in groups]
-            self._show_table(trainer, f"{place}/{mode}", prompts, rows[: sum(map(len, groups))], phase)
+            self._show_table(f"{place}/{mode}", prompts, rows[: sum(map(len, groups))], phase)
             pictures[place] = prompts  # every mode asks the same prompts
         for place, prompts in pictures.items():
-            self._show_images(trainer, place, prompts, phase)
+            self._show_images(place, prompts, phase)
         self._shown.clear()
 
-    def _show_table(
-        self, trainer: Trainer, tag: str, prompts: list[Prompt], rows: list[dict[str, Any]], step: int
-    ) -> None:
-        writer = _writer(trainer)
-        if writer is not None and trainer.is_global_zero:
-            text = completions_markdown(prompts, rows, max_characters=self.max_characters)
-            writer.add_text(f"completions/{tag}", text, step)
+    def _show_table(self, tag: str, prompts: list[Prompt], rows: list[dict[str, Any]], step: int) -> None:
+        header, lines = completion_cells(prompts, rows, max_characters=self.max_characters)
+        self._media.table(f"completions/{tag}", header, lines, step)
 
-    def _show_images(self, trainer: Trainer, tag: str, prompts: list[Prompt], step: int) -> None:
-        writer = _writer(trainer)
-        figure = image_grid(prompts) if writer is not None and trainer.is_global_zero else None
-        if writer is not None and figure is not None:
-            writer.add_figure(f"images/{tag}", figure, step)
+    def _show_images(self, tag: str, prompts: list[Prompt], step: int) -> None:
+        figure = image_grid(prompts) if self._media.has_figures else None
+        if figure is not None:
+            self._media.figure(f"images/{tag}", figure, step)
 
     # -- the JSONL files -----------------------------------------------------------------------------------------------
 
@@ -181,9 +178,3 @@ class CompletionsTable(Callback):
         if self._fitting:  # `validate` of a checkpoint restores callbacks, too, but continues nothing
             self._cursors = {name: Cursor(*cursor) for name, cursor in state_dict["cursors"].items()}
             self._files = {}
-
-
-def _writer(trainer: Trainer) -> Any | None:
-    """Return TensorBoard's writer, or that of the first logger that has the same methods."""
-    writers = (getattr(logger, "experiment", None) for logger in trainer.loggers)
-    return next((writer for writer in writers if hasattr(writer, "add_text")), None)

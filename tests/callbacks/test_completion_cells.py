@@ -1,4 +1,4 @@
-from mapo.callbacks.completions_markdown import completions_markdown, prompt_text
+from mapo.callbacks.completion_cells import completion_cells, prompt_text
 from mapo.types import Prompt
 
 
@@ -17,13 +17,9 @@ def row(sample_id: str, text: str = "x is 2", **figures: object) -> dict[str, ob
     return plain | {"success": True, "truncated": False} | figures
 
 
-def cells(markdown: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines()]
-
-
 def test_a_table_reads_group_by_group():
     rows = [row("a", advantage=-1.25), row("a", advantage=1.25), row("b", success=False, truncated=True, advantage=0.0)]
-    header, _, first, second, third = cells(completions_markdown([prompt("a"), prompt("b")], rows, max_characters=100))
+    header, (first, second, third) = completion_cells([prompt("a"), prompt("b")], rows, max_characters=100)
     assert header == [
         *("sample", "prompt", "completion", "tokens"),
         *("math", "length", "reward", "success", "advantage", "truncated"),
@@ -35,18 +31,20 @@ def test_a_table_reads_group_by_group():
 
 
 def test_an_evaluation_has_no_advantage():
-    assert "advantage" not in completions_markdown([prompt("a")], [row("a")], max_characters=100)
+    header, (line,) = completion_cells([prompt("a")], [row("a")], max_characters=100)
+    assert "advantage" not in header
+    assert len(line) == len(header)
 
 
 def test_long_texts_are_shortened():
-    markdown = completions_markdown([prompt("a", "y" * 500)], [row("a", "z" * 500)], max_characters=100)
-    assert markdown.count("characters left out") == 2
-    assert "z" * 67 in markdown
-    assert "z" * 68 not in markdown
+    _, (line,) = completion_cells([prompt("a", "y" * 500)], [row("a", "z" * 500)], max_characters=100)
+    assert "".join(line).count("characters left out") == 2
+    assert "z" * 67 in line[2]
+    assert "z" * 68 not in line[2]
 
 
 def test_a_batch_without_prompts_is_an_empty_table():
-    assert len(completions_markdown([], [], max_characters=100).splitlines()) == 2
+    assert completion_cells([], [], max_characters=100)[1] == []
 
 
 def test_messages_are_read_with_their_roles_and_images():

@@ -1,14 +1,16 @@
-"""Sampled completions with what they earned, as a Markdown table."""
+"""Sampled completions with what they earned, as the cells of a table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mapo.callbacks.markdown import shorten, table
+from mapo.callbacks.markdown import shorten
 from mapo.types import Prompt
 
 
-def completions_markdown(prompts: Sequence[Prompt], rows: Sequence[Mapping[str, Any]], *, max_characters: int) -> str:
-    """Return a table of completions under the texts of their prompts.
+def completion_cells(
+    prompts: Sequence[Prompt], rows: Sequence[Mapping[str, Any]], *, max_characters: int
+) -> tuple[list[str], list[list[str]]]:
+    """Return head and lines of a table of completions with the texts of their prompts.
 
     Args:
         prompts: Raw rows the completions answer, by ``sample_id``.
@@ -16,20 +18,21 @@ def completions_markdown(prompts: Sequence[Prompt], rows: Sequence[Mapping[str, 
         max_characters: Longer texts are shortened, visibly.
 
     Returns:
-        Markdown; a prompt's text stands beside its first completion only.
+        Plain text; a prompt's text stands beside its first completion only.
     """
     texts = {prompt.sample_id: prompt_text(prompt) for prompt in prompts}
     components = list(rows[0]["components"]) if rows else []
     marks = [name for name in ("success", "advantage", "truncated") if rows and name in rows[0]]
     header = ["sample", "prompt", "completion", "tokens", *components, "reward", *marks]
-    lines, seen = [], None
+    lines: list[list[str]] = []
+    seen = ""
     for row in rows:
         question = texts.get(row["sample_id"], "") if row["sample_id"] != seen else ""
         seen = row["sample_id"]
         written = [shorten(question, max_characters), shorten(row["text"], max_characters), str(row["num_tokens"])]
         figures = [row["components"][name] for name in components] + [row["reward"]] + [row[name] for name in marks]
         lines.append([seen, *written, *map(_figure, figures)])
-    return table(header, lines)
+    return header, lines
 
 
 def prompt_text(prompt: Prompt) -> str:
