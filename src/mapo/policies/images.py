@@ -5,6 +5,7 @@ from io import BytesIO
 from os import PathLike, fspath
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngImageFile
 
@@ -15,11 +16,13 @@ _QUARTER_TURNS = (5, 6, 7, 8)
 def open_image(source: Any) -> Image.Image:
     """Decode a picture to RGB, turned upright as its EXIF says, transparent parts on white.
 
+    Of an animation it is the first frame; 16 bits per pixel are scaled to 8.
+
     Args:
         source: A PIL image, a file path, or ``{"bytes": ..., "path": ...}`` as ``datasets`` stores it.
 
     Raises:
-        ValueError: The source cannot be decoded; the message names it.
+        ValueError: The source cannot be decoded, or its pixels have no known range; the message names it.
 
     Example:
         >>> open_image(Image.new("RGBA", (2, 1))).getpixel((0, 0))
@@ -69,6 +72,10 @@ def _flatten(image: Image.Image) -> Image.Image:
         # Line drawings are often black on transparent; dropping alpha would make them black on black.
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of an unknown range; save it with 8 bits per channel")
+    if image.mode.startswith("I"):  # PIL would cut 16 bits off at 255, which makes nearly all of a picture white
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
     return image.convert("RGB")
 
 
