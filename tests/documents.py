@@ -71,6 +71,8 @@ def run_command(words: list[str], *, runs_here: bool = True) -> None:
         extra = ["--plan=true"] if subcommand == "fit" else ["--print_config"]
     elif arguments[0] == "supervised":
         extra = _SHORT_SUPERVISED
+    elif subcommand == "compare":
+        extra = []
     else:
         extra = _SHORT_FIT if subcommand == "fit" else _SHORT_EVALUATION
     stops = "--plan" in arguments or "--print_config" in arguments or not runs_here

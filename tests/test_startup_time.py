@@ -25,6 +25,11 @@ def test_light_commands_import_neither_torch_nor_lightning(arguments):
     assert not added & {"torch", "lightning", "transformers", "numpy", "jsonargparse", "PIL"}
 
 
+def test_comparing_runs_imports_neither_torch_nor_lightning():
+    code = "from mapo.__main__ import main\ntry:\n    main(['compare', 'nowhere'])\nexcept SystemExit:\n    pass"
+    assert not modules_after(code) & {"torch", "lightning", "transformers", "jsonargparse", "matplotlib"}
+
+
 @pytest.mark.slow
 def test_help_of_a_command_imports_nothing_that_only_runs_need():
     code = "from mapo.__main__ import main\ntry:\n    main(['fit', '--help'])\nexcept SystemExit:\n    pass"

@@ -29,6 +29,11 @@ def main(args: Sequence[str] | None = None) -> None:
         if arguments[-1:] not in (["--help"], ["-h"]):
             raise SystemExit(2)  # a script that forgot the command must not take this for success
         return
+    if arguments[0] == "compare":
+        from mapo.compare.command import main as compare  # reads files alone
+
+        compare(arguments[1:])
+        return
     from mapo.cli import run  # imports Lightning, several seconds
 
     run(arguments)

@@ -1,6 +1,6 @@
 """What ``mapo --help`` says; without an import, so that it is there at once."""
 
-USAGE = "mapo [supervised] {fit,validate,test,predict} [--config FILE]... [--KEY VALUE]..."
+USAGE = "mapo [supervised] {fit,validate,test,predict} [--config FILE]... [--KEY VALUE]...\n       mapo compare RUN..."
 
 DESCRIPTION = """Fine-tune vision-language models with Mixed Advantage Policy Optimization (arXiv 2509.18849).
 
@@ -9,6 +9,7 @@ commands:
   validate  figures of every evaluation set
   test      the same, logged under test/
   predict   completions with their scores, in predictions.jsonl
+  compare   accuracies of finished runs by method, with how sure they are
 
 examples:
   mapo fit --config configs/mapo_tiny.yaml                        train on any machine, in minutes
@@ -17,6 +18,7 @@ examples:
   mapo fit --config A.yaml --plan true                            say what it would do, load nothing
   mapo fit --config A.yaml --ckpt_path runs/.../last.ckpt         continue a run
   mapo validate --config A.yaml --ckpt_path runs/.../last.ckpt    figures of a checkpoint
+  mapo compare runs/mapo_tiny                                     which method did better, and how sure that is
   mapo supervised fit --config configs/warm_start_tiny.yaml       supervised training on demonstrations
 
 more help:

@@ -143,6 +143,7 @@ class ClosingSummary(Callback):
         bad, checkpoint = _bad_rows(trainer), str(trainer.ckpt_path) if trainer.ckpt_path else None
         _say("", f"Summary of {name}", *_evaluation_lines(pl_module, sets, summary, bad))
         results = {"stage": name, "sets": _after(sets), "summary": _after(summary), "bad_rows": bad}
+        results["out_of_domain"] = _out_of_domain(trainer)
         path = self._write({**results, "checkpoint": checkpoint, **_origin(pl_module)})
         self._say_places(checkpoint, path)
 
@@ -154,6 +155,7 @@ class ClosingSummary(Callback):
             "finished": finished,
             "sets": self._timeline.figures(),
             "summary": self._summary.figures(),
+            "out_of_domain": _out_of_domain(trainer),
             "bad_rows": _bad_rows(trainer),
             "phases": phases_finished(trainer),
             "seconds": round(self._seconds_so_far(), 1),
@@ -217,6 +219,12 @@ def _bad_rows(trainer: Trainer) -> dict[str, dict[str, str]]:
     data = getattr(trainer, "datamodule", None)
     found = data.bad_rows if isinstance(data, PromptDataModule) else {}
     return {name: dict(reasons) for name, reasons in found.items() if reasons}
+
+
+def _out_of_domain(trainer: Trainer) -> list[str]:
+    """Return the sets that the paper's summary counts as out of domain."""
+    data = getattr(trainer, "datamodule", None)
+    return list(data.out_of_domain_names) if isinstance(data, PromptDataModule) else []
 
 
 def _bad_row_lines(bad_rows: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from mapo.modules.set_entries import entry_of
 from mapo.types import Sampling
 
 Mode = Literal["greedy", "sampled"]
@@ -58,8 +59,7 @@ class Evaluation:
 
     def of(self, set_name: str) -> "Evaluation":
         """Return how the completions of one set are drawn, with no further exceptions."""
-        by_pattern = (draws for key, draws in self.sets.items() if fnmatchcase(set_name, key))
-        draws = self.sets.get(set_name) or next(by_pattern, Draws())
+        draws = entry_of(self.sets, set_name) or Draws()
         given = {name: value for name, value in vars(draws).items() if value is not None}
         return replace(self, sets={}, **given)
 
