@@ -1,12 +1,14 @@
 """Checkpoints that rebuild their module from plain values and always stand between two training steps."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from typing_extensions import override
 
+from mapo.modules.checkpoint_io import use_whole_files
 from mapo.modules.hyperparameters import rebuilding
 
 
@@ -20,6 +22,12 @@ class PhaseCheckpoints(LightningModule):
 
     absent_hyperparameters: list[str]
     half_updated: bool = False
+
+    @override
+    def configure_callbacks(self) -> Sequence[Callback] | Callback:
+        """Have checkpoints written whole; called before anything is loaded."""
+        use_whole_files(self.trainer)
+        return super().configure_callbacks()
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,0 +1,111 @@
+"""Checkpoint files: which are whole, which is the newest, and what a killed run has left of one."""
+
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SUFFIX = ".ckpt"
+_DRAFT_SUFFIX = ".part"
+# A sharded checkpoint is a folder; the strategy writes these two files after the shards.
+_SHARDS_INDEX, _SHARDED_STATE = ".metadata", "meta.pt"
+# What damaged bytes lead the readers of zip archives and pickles to.
+_UNREADABLE = (
+    *(OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError),
+)
+
+
+def draft_of(path: Path) -> Path:
+    """Return the name of a checkpoint while it is being written.
+
+    Example:
+        >>> draft_of(Path("last.ckpt")).name
+        'last.ckpt.part'
+    """
+    return path.with_name(path.name + _DRAFT_SUFFIX)
+
+
+def damage(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint, or None where it is whole.
+
+    Every byte of a file is read: PyTorch stores a CRC-32 with each of its records, and does not look at it when it
+    loads them. Of a sharded checkpoint, a folder, the state of the trainer is read, and that the shards were finished.
+    """
+    if path.is_dir():
+        missing = [name for name in (_SHARDS_INDEX, _SHARDED_STATE) if not (path / name).is_file()]
+        return f"it has no {missing[0]}: it was not finished" if missing else damage(_state_file(path))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            spoilt = archive.testzip() or next((r.filename for r in archive.infolist() if r.external_attr), None)
+        if spoilt is not None:  # an attribute that says "folder" makes PyTorch leave the record out without a word
+            return f"its record {spoilt} does not match its checksum"
+        read_state(path)  # the archive's directory has no checksum: let PyTorch find every record by it
+    except FileNotFoundError:
+        return "there is no such file"
+    except _UNREADABLE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return f"it cannot be read as a whole ({reason}; {path.stat().st_size} bytes)"
+    return None
+
+
+def require_whole(path: Path) -> None:
+    """Refuse a damaged checkpoint, and name the newest whole one beside it.
+
+    Raises:
+        ValueError: It is damaged, or there is none.
+    """
+    fault = damage(path)
+    if fault is None:
+        return
+    other, _ = newest_whole(checkpoints_in(path.parent))
+    advice = "there is no other one beside it" if other is None else f"the newest whole one beside it is {other}"
+    raise ValueError(f"the checkpoint {path} is damaged: {fault}; {advice}")
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Return what a whole checkpoint holds; its tensors stay on the disk until they are looked at."""
+    state: dict[str, Any] = torch.load(_state_file(path), map_location="cpu", weights_only=True, mmap=True)
+    return state
+
+
+def checkpoints_in(*folders: Path) -> list[Path]:
+    """Return the checkpoints of these folders, whole or not."""
+    return [path for folder in folders for path in folder.glob(f"*{SUFFIX}") if path.exists()]
+
+
+def newest_whole(paths: Iterable[Path]) -> tuple[Path | None, dict[Path, str]]:
+    """Return the whole checkpoint that was written last.
+
+    Returns:
+        The checkpoint, None where there is none; and what is wrong with each newer one.
+    """
+    faults: dict[Path, str] = {}
+    for path in sorted(paths, key=_written, reverse=True):
+        fault = damage(path)
+        if fault is None:
+            return path, faults
+        faults[path] = fault
+    return None, faults
+
+
+def remove_drafts(*folders: Path) -> list[Path]:
+    """Remove what processes that were killed while they wrote have left; return what it was."""
+    drafts = [draft for folder in folders for draft in folder.glob(f"*{SUFFIX}{_DRAFT_SUFFIX}")]
+    for draft in drafts:
+        draft.unlink(missing_ok=True)
+    return drafts
+
+
+def _state_file(path: Path) -> Path:
+    return path / _SHARDED_STATE if path.is_dir() else path
+
+
+def _written(path: Path) -> int:
+    state = _state_file(path)
+    return (state if state.exists() else path).stat().st_mtime_ns
