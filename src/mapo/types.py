@@ -146,6 +146,7 @@ class Phase:
         sample_ids: Sample id of every row of the scores, this rank's.
         num_groups: Groups of the phase over all ranks.
         num_active_groups: Those over all ranks whose valid rewards are not all equal.
+        batch_sums: What ``Advantage.batch_sums`` returned, summed over all ranks.
     """
 
     index: int
@@ -153,6 +154,7 @@ class Phase:
     sample_ids: tuple[str, ...]
     num_groups: int
     num_active_groups: int
+    batch_sums: tuple[float, ...] = ()
 
 
 class TokenScores(NamedTuple):

@@ -3,11 +3,16 @@
 import pytest
 import torch
 
+from mapo.advantages.batch_normalised import batch_normalised
 from mapo.advantages.centered import centered
+from mapo.advantages.focal import focal_z_score
+from mapo.advantages.gpg import amplified
 from mapo.advantages.groups import has_signal
 from mapo.advantages.leave_one_out import leave_one_out
+from mapo.advantages.mad import mad_score
 from mapo.advantages.mixed import mixed_advantages
 from mapo.advantages.percent_deviation import percent_deviation
+from mapo.advantages.tree import tree_deviation
 from mapo.advantages.z_score import z_score
 
 
@@ -15,7 +20,30 @@ def mixed(rewards, *, valid=None):
     return mixed_advantages(rewards, rewards >= 0.999, valid=valid)
 
 
-ADVANTAGES = [z_score, centered, leave_one_out, percent_deviation, mixed]
+def focal(rewards, *, valid=None):
+    return focal_z_score(rewards, rewards >= 0.999, valid=valid)
+
+
+def gpg(rewards, *, valid=None):
+    return amplified(rewards, valid=valid, num_groups=20, num_active_groups=10)
+
+
+def reinforce(rewards, *, valid=None):
+    return batch_normalised(rewards, valid=valid, square_sum=20.0, count=200.0)
+
+
+ADVANTAGES = [
+    z_score,
+    centered,
+    leave_one_out,
+    percent_deviation,
+    mixed,
+    tree_deviation,
+    mad_score,
+    focal,
+    gpg,
+    reinforce,
+]
 every_advantage = pytest.mark.parametrize("advantage", ADVANTAGES, ids=lambda f: f.__name__)
 
 

@@ -28,6 +28,13 @@ class Advantage(ABC):
             float32 advantages, 0 where a completion is not valid or its group has no signal.
         """
 
+    def batch_sums(self, scores: Scores) -> tuple[float, ...]:
+        """Return numbers of this rank's groups that are needed summed over all ranks; none by default.
+
+        The sums come back as ``phase.batch_sums``, in this order. Every rank must return as many.
+        """
+        return ()
+
     def branches(self, scores: Scores, phase: Phase) -> Mapping[str, Float[Tensor, "B G"]]:
         """Return the addends of the advantages by name, before any cap, for the logs; empty where there is but one."""
         return {}

@@ -143,10 +143,11 @@ class MAPOModule(WholeSteps, SetEvaluation):
 
     def phase(self, scores: Scores, prompts: Sequence[Prompt]) -> Phase:
         """Return what advantages may know of the whole batch, over all ranks."""
-        active = int(has_signal(scores.rewards, scores.valid).sum())
-        counts = torch.tensor([len(prompts), active], device=self.device)
-        num_groups, num_active = self.trainer.strategy.reduce(counts, reduce_op="sum").tolist()
-        return Phase(self.phase_index, self.seed, tuple(p.sample_id for p in prompts), num_groups, num_active)
+        active = float(has_signal(scores.rewards, scores.valid).sum())
+        own = torch.tensor([len(prompts), active, *self.advantage.batch_sums(scores)], dtype=torch.float64)
+        num_groups, num_active, *sums = self.sum_over_ranks(own).tolist()
+        sample_ids = tuple(prompt.sample_id for prompt in prompts)
+        return Phase(self.phase_index, self.seed, sample_ids, int(num_groups), int(num_active), tuple(sums))
 
     # -- the update ----------------------------------------------------------------------------------------------------
 
