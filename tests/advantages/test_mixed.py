@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mapo.advantages import mixed
+from mapo.advantages.certainty import Constant, Quadratic, Triangle
 from mapo.advantages.mixed import MixedAdvantage, mixed_advantages
 from mapo.advantages.percent_deviation import percent_deviation
 from mapo.advantages.z_score import z_score
@@ -143,6 +144,11 @@ def test_bad_numbers_are_refused_when_built_and_when_called(fields, message):
         mixed_advantages(*row(1, 0), **fields)
 
 
+def test_another_certainty_is_not_corrected_as_if_it_were_the_quadratic_one():
+    with pytest.raises(ValueError, match=r"unbiased corrects the quadratic certainty, got Triangle\(\)"):
+        MixedAdvantage(unbiased=True, certainty=Triangle())
+
+
 @pytest.mark.parametrize("success", [torch.ones(1, 3, dtype=torch.bool), torch.ones(1, 2)])
 def test_successes_of_another_shape_or_type_are_refused(success):
     with pytest.raises(ValueError, match="success must be bool of the rewards' shape"):
@@ -163,14 +169,34 @@ def test_the_component_carries_its_numbers(scores_of, phase):
 
 
 def test_defaults_are_the_papers():
-    assert dataclasses.asdict(MixedAdvantage()) == {
+    assert {field.name: field.default for field in dataclasses.fields(MixedAdvantage)} == {
         "ddof": 0,
         "eps": 1e-6,
         "unbiased": False,
         "prior_successes": 0.0,
         "prior_failures": 0.0,
         "max_advantage": None,
+        "certainty": Quadratic(),
     }
+
+
+def test_any_certainty_weighs_the_two_and_makes_the_neighbours_its_limits(scores_of, phase):
+    scores = scores_of([[0.9, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0.1, 0.1]])
+    z, deviation = z_score(scores.rewards, valid=scores.valid), percent_deviation(scores.rewards, valid=scores.valid)
+    for value, expected in ((0.0, z), (1.0, deviation), (0.25, 0.75 * z + 0.25 * deviation)):
+        mixture = MixedAdvantage(certainty=Constant(value))(scores, phase)
+        torch.testing.assert_close(mixture, expected)
+    # p = 3/6 and 2/5: the triangle's λ is 0 and 1/5.
+    weight = torch.tensor([[0.0], [0.2]])
+    torch.testing.assert_close(
+        MixedAdvantage(certainty=Triangle())(scores, phase), (1 - weight) * z + weight * deviation
+    )
+
+
+def test_the_success_prior_reaches_every_certainty(scores_of, phase):
+    scores = scores_of([[0.9, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0.1, 0.1]])
+    pulled = MixedAdvantage(prior_successes=1e6, prior_failures=1e6, certainty=Triangle())(scores, phase)
+    torch.testing.assert_close(pulled, z_score(scores.rewards, valid=scores.valid))  # p = 1/2, λ = 0
 
 
 @pytest.mark.parametrize(("size", "warned"), [(4, 1), (6, 0)])

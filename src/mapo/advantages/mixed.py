@@ -3,12 +3,14 @@
 import warnings
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
 from mapo.advantages.base import Advantage
+from mapo.advantages.certainty import Certainty, Quadratic
 from mapo.advantages.groups import check_divisor, check_matches, checked_groups
 from mapo.advantages.percent_deviation import percent_deviation
 from mapo.advantages.z_score import z_score
@@ -28,6 +30,7 @@ def mixed_advantages(
     unbiased: bool = False,
     prior_successes: float = 0.0,
     prior_failures: float = 0.0,
+    weights: Float[Tensor, " B"] | None = None,
     max_advantage: float | None = None,
 ) -> Float[Tensor, "B G"]:
     """Return MAPO's advantages: percent deviation where the outcome is certain, z-score where it is open.
@@ -35,7 +38,7 @@ def mixed_advantages(
     A = (1 - λ) · (r - μ) / (σ + ε) + λ · (r - μ) / (μ + ε), with λ = 1 - 4p(1 - p) and p the group's success rate.
 
     Source: MAPO, eq. 6 and Algorithm 1 (https://arxiv.org/abs/2509.18849); its Figure 3 prints the two weights swapped.
-    Deviations: p counts ``success`` as the rewards state it, not totals that equal 1; the last four arguments are this
+    Deviations: p counts ``success`` as the rewards state it, not totals that equal 1; the last five arguments are this
     package's and off by default. Never normalise the result over a batch or a group: it is affine in r inside a group,
     so a z-score of it is GRPO again.
 
@@ -48,6 +51,7 @@ def mixed_advantages(
         unbiased: Take the certainty that is right on average for p counted from few completions.
         prior_successes: Successes added to those counted in p.
         prior_failures: Failures added to those counted in p.
+        weights: λ in [0, 1] of every group, instead of the one that p gives; see ``mapo.advantages.certainty``.
         max_advantage: Clamp to ± this. A group whose only reward is one format credit reaches G - 1 without it, more
             than a right answer gets in an easier group; a clamped row no longer sums to 0.
 
@@ -73,6 +77,7 @@ def mixed_advantages(
         unbiased=unbiased,
         prior_successes=prior_successes,
         prior_failures=prior_failures,
+        weights=weights,
     )
     advantages = z_part + deviation_part
     return advantages if max_advantage is None else advantages.clamp(-max_advantage, max_advantage)
@@ -88,6 +93,7 @@ def mixed_branches(
     unbiased: bool = False,
     prior_successes: float = 0.0,
     prior_failures: float = 0.0,
+    weights: Float[Tensor, " B"] | None = None,
 ) -> tuple[Float[Tensor, "B G"], Float[Tensor, "B G"]]:
     """Return the two addends of MAPO's advantages.
 
@@ -105,10 +111,12 @@ def mixed_branches(
     """
     rewards, valid = checked_groups(rewards, valid)
     check_matches(success, rewards, name="success")
-    rate = success_rate(success, valid=valid, prior_successes=prior_successes, prior_failures=prior_failures)
-    weight = certainty(rate, num_valid=valid.sum(dim=1) if unbiased else None).unsqueeze(1)
+    if weights is None:
+        rate = success_rate(success, valid=valid, prior_successes=prior_successes, prior_failures=prior_failures)
+        weights = certainty(rate, num_valid=valid.sum(dim=1) if unbiased else None)
+    share = weights.unsqueeze(1)
     deviation = percent_deviation(rewards, valid=valid, eps=eps)
-    return (1 - weight) * z_score(rewards, valid=valid, ddof=ddof, eps=eps), weight * deviation
+    return (1 - share) * z_score(rewards, valid=valid, ddof=ddof, eps=eps), share * deviation
 
 
 @dataclass(frozen=True)
@@ -127,40 +135,35 @@ class MixedAdvantage(Advantage):
     """Failures added to those counted in the success rate, >= 0."""
     max_advantage: float | None = None
     """Clamp advantages to plus or minus this, > 0; off when null."""
+    certainty: Certainty = Quadratic()  # noqa: RUF009 - recipes are frozen
+    """λ, the share of the percent deviation in every group; others than the paper's are for ablations."""
 
     def __post_init__(self) -> None:
         check_divisor(ddof=self.ddof, eps=self.eps)
         priors = (self.prior_successes, self.prior_failures)
         _check(unbiased=self.unbiased, priors=priors, max_advantage=self.max_advantage)
+        if self.unbiased and self.certainty != Quadratic():
+            raise ValueError(f"unbiased corrects the quadratic certainty, got {self.certainty}; choose one of them")
 
     @override
     def __call__(self, scores: Scores, phase: Phase) -> Float[Tensor, "B G"]:
         _warn_of_small_groups(scores.rewards.shape[1])
         return mixed_advantages(
-            scores.rewards,
-            scores.success,
-            valid=scores.valid,
-            ddof=self.ddof,
-            eps=self.eps,
-            unbiased=self.unbiased,
-            prior_successes=self.prior_successes,
-            prior_failures=self.prior_failures,
-            max_advantage=self.max_advantage,
+            scores.rewards, scores.success, **self._settings(scores, phase), max_advantage=self.max_advantage
         )
 
     @override
     def branches(self, scores: Scores, phase: Phase) -> dict[str, Float[Tensor, "B G"]]:
-        z_part, deviation_part = mixed_branches(
-            scores.rewards,
-            scores.success,
-            valid=scores.valid,
-            ddof=self.ddof,
-            eps=self.eps,
-            unbiased=self.unbiased,
-            prior_successes=self.prior_successes,
-            prior_failures=self.prior_failures,
-        )
+        z_part, deviation_part = mixed_branches(scores.rewards, scores.success, **self._settings(scores, phase))
         return {"z_score": z_part, "percent_deviation": deviation_part}
+
+    def _settings(self, scores: Scores, phase: Phase) -> dict[str, Any]:
+        common = {"valid": scores.valid, "ddof": self.ddof, "eps": self.eps}
+        if self.unbiased:
+            return {**common, "unbiased": True}
+        priors = {"prior_successes": self.prior_successes, "prior_failures": self.prior_failures}
+        rate = success_rate(scores.success, valid=scores.valid, **priors)
+        return {**common, "weights": self.certainty(rate, phase)}
 
 
 def _check(*, unbiased: bool, priors: tuple[float, float], max_advantage: float | None) -> None:

@@ -67,8 +67,17 @@ def _describe(component: object) -> str:
         arguments = describe(component)["init_args"]
     except NotDescribableError:
         arguments = {}
-    listed = ", ".join(f"{name}={value}" for name, value in arguments.items() if value is not None)
-    return f"{type(component).__name__}({listed})"
+    return _called(type(component).__name__, arguments)
+
+
+def _called(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return a component as the call that builds it, without class paths and arguments that are left out."""
+    listed = []
+    for key, value in arguments.items():
+        is_component = isinstance(value, Mapping) and "class_path" in value
+        shown = _called(_name(value), value["init_args"]) if is_component else value
+        listed += [] if value is None else [f"{key}={shown}"]
+    return f"{name}({', '.join(listed)})"
 
 
 def _name(value: Any) -> str:
