@@ -9,8 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from mapo.losses.base import PolicyLoss
-
-MAX_LOG_RATIO = 20.0  # exp(20) = 4.9e8: far outside every clip range, far inside float32
+from mapo.losses.ratio import check_shapes, log_ratio, ratio_of
 
 
 def clipped_surrogate(
@@ -53,10 +52,8 @@ def clipped_surrogate(
         >>> loss, statistics["clip_fraction_high"]
         (tensor([[-2.5000]]), tensor([[1.]]))
     """
-    _check_shapes(logprobs, old_logprobs, advantages, completion_mask)
-    # Masked before exp: an inf or NaN there would come back as 0 · inf in the gradient.
-    log_ratio = (logprobs - old_logprobs.detach()).masked_fill(~completion_mask, 0.0)
-    ratio = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    check_shapes(logprobs, old_logprobs, advantages, completion_mask)
+    ratio = ratio_of(log_ratio(logprobs, old_logprobs, completion_mask))
     advantage = advantages.detach().unsqueeze(1)
     surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - clip_low, 1 + clip_high) * advantage)
     if dual_clip is not None:
@@ -69,17 +66,6 @@ def clipped_surrogate(
     statistics = {"importance_ratio": ratio.detach()} | {name: cut.to(ratio.dtype) for name, cut in cuts.items()}
     hidden = ~completion_mask
     return -surrogate.masked_fill(hidden, 0.0), {k: v.masked_fill(hidden, 0.0) for k, v in statistics.items()}
-
-
-def _check_shapes(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, completion_mask: Tensor) -> None:
-    shapes = {"old_logprobs": old_logprobs.shape, "completion_mask": completion_mask.shape}
-    for name, shape in shapes.items():
-        if shape != logprobs.shape:
-            raise ValueError(f"{name} has shape {tuple(shape)}, expected that of logprobs, {tuple(logprobs.shape)}")
-    if advantages.shape != logprobs.shape[:1]:
-        raise ValueError(
-            f"advantages has shape {tuple(advantages.shape)}, expected one per completion, ({logprobs.shape[0]},)"
-        )
 
 
 @dataclass(frozen=True)
