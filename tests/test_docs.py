@@ -50,6 +50,11 @@ def test_worked_example_is_what_the_code_computes(row: list[str]) -> None:
         )
 
 
+def test_every_method_has_its_line_and_its_yaml() -> None:
+    listed = [row[0].strip("`") for row in table_rows("algorithm.md", section="Methods")]
+    assert sorted(listed) == sorted(path.stem for path in (ROOT / "configs" / "algorithm").glob("*.yaml"))
+
+
 # -- own components ----------------------------------------------------------------------------------------------------
 
 
