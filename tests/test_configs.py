@@ -29,6 +29,14 @@ METHODS = {
     "gspo": ("z_score.ZScore", {"loss", "aggregation"}),
     "cispo": ("z_score.ZScore", {"loss"}),
 }
+STRATEGIES = {
+    "ddp": "ddp",
+    "fsdp2": {
+        "class_path": "mapo.modules.fsdp2.FSDP2Strategy",
+        "init_args": {"cpu_offload": False, "save_distributed_checkpoint": True, "timeout_minutes": 30.0},
+    },
+    "deepspeed": "lightning.pytorch.strategies.DeepSpeedStrategy",
+}
 DATA = {
     "emotion": ["EmoSet", "WEBEmo", "Emotion6", "ImageFolder", "ImageFolder"],
     "math": ["Geometry3K", "MathVista", "MathVerse", "MathVision", "WeMath", "MATH500", "GSM8K"],
@@ -53,6 +61,7 @@ def test_every_config_is_tested_here():
     assert {path.name for path in CONFIGS.glob("*.yaml")} == {*MAPO, "warm_start_tiny.yaml"}
     assert {path.stem for path in CONFIGS.glob("algorithm/*.yaml")} == set(METHODS)
     assert {path.stem for path in CONFIGS.glob("data/*.yaml")} == set(DATA)
+    assert set(STRATEGIES) <= {path.stem for path in CONFIGS.glob("trainer/*.yaml")}
     assert not [path for path in CONFIGS.rglob("*") if path.is_file() and path.suffix != ".yaml"]
 
 
@@ -124,6 +133,20 @@ def test_tiny_runs_keep_the_papers_weights_and_group_and_need_no_gpu(parse, name
     assert config["model"]["group_size"] == 12
     assert [reward["init_args"]["weight"] for reward in config["model"]["rewards"]] == [0.9, 0.1]
     assert (config["trainer"]["accelerator"], config["trainer"]["devices"]) == ("cpu", 1)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_strategy_goes_with_the_run_of_the_paper_and_changes_nothing_else(parse, name):
+    plain = parse("fit", "--config", "configs/mapo_qwen.yaml")
+    config = parse("fit", "--config", "configs/mapo_qwen.yaml", "--config", f"configs/trainer/{name}.yaml")
+    strategy = config["trainer"].pop("strategy")
+    if name == "deepspeed":
+        assert strategy["init_args"]["stage"] == 3
+        strategy = strategy["class_path"]
+    assert strategy == STRATEGIES[name]
+    assert (config["trainer"]["precision"], config["trainer"].pop("devices")) == ("bf16-mixed", "auto")
+    del plain["trainer"]["strategy"], plain["trainer"]["devices"]
+    assert config == plain
 
 
 def class_names(data: dict) -> list[str]:

@@ -106,7 +106,7 @@ def run(path: Path, folder: Path) -> list[dict]:
     )
     module.configure_model()
     set_weights(module.actor.model)
-    module.actor.reference.load_state_dict(module.actor.model.state_dict())
+    module.actor.reference.model.load_state_dict(module.actor.model.state_dict())
     figures = Figures()
     trainer = Trainer(
         accelerator="cpu",

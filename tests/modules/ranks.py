@@ -1,6 +1,6 @@
 """The runs of tests on several ranks: `torchrun ranks.py JOB` makes them as one of these, the test itself alone.
 
-JOB is a JSON file: the folder of the results, and per run the name of a function below with its arguments.
+JOB is a JSON file: the folder of the results, and per run the name of a function below, its arguments and a strategy.
 """
 
 import contextlib
@@ -8,17 +8,20 @@ import functools
 import json
 import os
 import signal
+import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from arithmetic import SHORT, EvenLength, EveryGroup, Sums, make_module
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from torch.distributed.tensor import DTensor
 from typing_extensions import override
 
 from mapo.callbacks.completions import CompletionsTable
@@ -27,6 +30,8 @@ from mapo.data.loader import PhaseLoader
 from mapo.data.plane_figures import PlaneFigures
 from mapo.losses.clipped import ClippedPolicyLoss
 from mapo.modules.evaluation import Draws, Evaluation
+from mapo.modules.fsdp2 import FSDP2Strategy
+from mapo.modules.rank_failure import RankFailureError
 from mapo.policies.policy import Lora, Policy
 from mapo.rewards.base import Reward
 from mapo.rewards.math_answer import MathAnswer
@@ -36,6 +41,17 @@ from mapo.types import Prompt, Sampling
 # Not Adam: it divides by the gradient's own size, which turns rounding of tiny gradients into whole steps.
 SGD = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.01)
 DECAY = functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.8)
+
+
+LIMIT = timedelta(seconds=300)
+STRATEGIES = {
+    "ddp": lambda: DDPStrategy(timeout=LIMIT),
+    "fsdp2": lambda: ModelParallelStrategy(2, 1, timeout=LIMIT),
+    "fsdp2, one file": lambda: ModelParallelStrategy(2, 1, save_distributed_checkpoint=False, timeout=LIMIT),
+    "fsdp2, offloaded": lambda: FSDP2Strategy(cpu_offload=True, timeout_minutes=5),
+    "fsdp2, one rank": lambda: ModelParallelStrategy(1, 1, timeout=LIMIT),
+}
+strategy = "auto"
 
 
 class Record(Callback):
@@ -160,10 +176,11 @@ def text(folder, path, **settings):
     return fit(folder, make_module(path, kl_coef=0.1, **common(settings)), Sums(eval_batch_size=4))
 
 
-def adapters(folder, path, **settings):
+def adapters(folder, path, *, ckpt_path=None, max_steps=-1, precision="32-true", frozen_dtype="float32", **settings):
     """Few trained weights, activations computed twice, and the base as the reference."""
-    recipe = Policy(path=path, lora=Lora(rank=2), gradient_checkpointing=True)
-    return fit(folder, make_module(path, policy=recipe, kl_coef=0.1, **common(settings)), Sums())
+    recipe = Policy(path=path, lora=Lora(rank=2), gradient_checkpointing=True, frozen_dtype=frozen_dtype)
+    module = make_module(path, policy=recipe, kl_coef=0.1, **common(settings))
+    return fit(folder, module, Sums(), ckpt_path=ckpt_path, max_steps=max_steps, precision=precision)
 
 
 def pictures(folder, path, *, share_prefix=True, **settings):
@@ -204,6 +221,28 @@ def stopped(folder, path, **settings):
     """The last rank alone is told to end, in the second phase."""
     module = make_module(path, **common(settings))
     return fit(folder, module, Sums(), callbacks=[Told(), OnExceptionCheckpoint(folder, "stopped")])
+
+
+@dataclass(frozen=True)
+class Faulty(EvenLength):
+    """Raises on the last rank, in the second phase."""
+
+    calls: ClassVar[list[int]] = []
+
+    @override
+    def __call__(self, completions):
+        self.calls.append(len(completions))
+        if len(self.calls) == 2 and torch.distributed.get_rank() == 1:
+            raise ValueError("no reward today")
+        return super().__call__(completions)
+
+
+def failing(folder, path, **settings):
+    """The reward fails on one rank; the last run, as the ranks cannot go on together after it."""
+    try:
+        fit(folder, make_module(path, rewards=[Faulty()], **common(settings)), Sums())
+    except (ValueError, RankFailureError) as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def figures(folder, path, **settings):
@@ -268,10 +307,10 @@ def vision_module(**settings):
 
 
 def make_trainer(folder, **settings):
-    several = {"devices": 2, "strategy": DDPStrategy(timeout=timedelta(seconds=60))}
     return Trainer(
         accelerator="cpu",
-        **(several if torch.distributed.is_torchelastic_launched() else {"devices": 1}),
+        devices=2 if torch.distributed.is_torchelastic_launched() else 1,
+        strategy=STRATEGIES.get(strategy, lambda: strategy)(),
         **{"logger": False, "enable_checkpointing": False} | settings,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -280,7 +319,7 @@ def make_trainer(folder, **settings):
     )
 
 
-def fit(folder, module, data, *, ckpt_path=None, max_steps=-1, callbacks=()):
+def fit(folder, module, data, *, ckpt_path=None, max_steps=-1, callbacks=(), **settings):
     record = Record()
     monitor = f"val/{'near' if isinstance(data, Sums) else 'grid_rectangles'}/accuracy"
     best = ModelCheckpoint(folder / "kept", monitor=monitor, mode="max", save_last=True)
@@ -292,13 +331,14 @@ def fit(folder, module, data, *, ckpt_path=None, max_steps=-1, callbacks=()):
         check_val_every_n_epoch=None,
         callbacks=[record, best, *callbacks],
         enable_checkpointing=True,
+        **settings,
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with contextlib.suppress(SystemExit):  # as after SIGTERM
             trainer.fit(module, datamodule=data, ckpt_path=ckpt_path)
     return {
-        "weights": torch.cat([p.detach().flatten() for p in module.actor.trainable_parameters()]),
+        "weights": torch.cat([whole(p.detach()).flatten() for p in module.actor.trainable_parameters()]),
         "groups": record.groups,
         "logs": record.logs,
         "validations": record.validations,
@@ -309,8 +349,29 @@ def fit(folder, module, data, *, ckpt_path=None, max_steps=-1, callbacks=()):
     }
 
 
+def whole(tensor):
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 def run(folder, runs) -> dict:
-    return {name: globals()[function](Path(folder) / name, **arguments) for name, (function, arguments) in runs.items()}
+    return {name: run_one(Path(folder) / name, *what) for name, what in runs.items()}
+
+
+def run_one(folder, function, arguments, under="auto"):
+    global strategy
+    strategy = under
+    return globals()[function](folder, **arguments)
+
+
+def launch(folder: Path, runs) -> list[dict]:
+    """Make the runs on two ranks, and return what each rank saw."""
+    job = folder / "job.json"
+    job.write_text(json.dumps({"folder": str(folder), "runs": runs}))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__, job]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr[-5000:]
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
 """Two ranks do exactly what one process does: completions, advantages, figures, weights, checkpoints."""
 
-import json
-import os
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pytest
 import ranks
 import torch
+from torch.distributed.checkpoint import FileSystemReader
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +24,9 @@ RUNS = {
     "mixed": ("mixed", {}),
     "half": ("resumed", {"max_steps": 4}),
 }
+# With every rank holding a part of the weights: a reference, adapters, ranks without a signal, ranks without a picture.
+SHARDED = {"text in two updates": "fsdp2, offloaded", "adapters": "fsdp2", "silent": "fsdp2", "mixed": "fsdp2"}
+HALF = {"precision": "bf16-mixed", "frozen_dtype": "bfloat16"}
 # Sums over other groups of rows round differently; nothing else may differ.
 WEIGHTS = {"rtol": 0.0, "atol": 1e-6}
 FIGURES = {"rel": 1e-4, "abs": 1e-6}
@@ -37,31 +38,61 @@ LOCAL = {"train/tokens_per_s", "train/sampling_gap", "train/trained_groups/sampl
 def both(tmp_path_factory, tiny_lm_path):
     """What one process saw, and what each of two ranks saw, by run; the two processes are started once."""
 
-    def with_path(function, **settings):
-        return function, {"path": str(tiny_lm_path), **settings}
+    def run(function, strategy="auto", **settings):
+        return function, {"path": str(tiny_lm_path), **settings}, strategy
 
     alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
-    runs = {name: with_path(function, **settings) for name, (function, settings) in RUNS.items()}
-    figures = with_path("figures")
-    single = ranks.run(alone, runs | {"whole": with_path("resumed"), "figures": figures})
-    on_two = with_path("resumed", ckpt_path=single["half"]["last"])
-    per_rank = launch(
-        together, runs | {"continued on two": on_two, "stopped": with_path("stopped"), "figures": figures}
+    runs = {name: (function, settings) for name, (function, settings) in RUNS.items()} | {"figures": ("figures", {})}
+    more = {
+        "whole": run("resumed"),
+        "half of adapters": run("adapters", max_steps=4, **TWICE),
+    }
+    single = ranks.run(alone, {name: run(function, **settings) for name, (function, settings) in runs.items()} | more)
+    per_rank = ranks.launch(
+        together,
+        {name: run(function, "ddp", **settings) for name, (function, settings) in runs.items()}
+        | {
+            "continued on two": run("resumed", "ddp", ckpt_path=single["half"]["last"]),
+            "stopped": run("stopped", "ddp"),
+            "failing": run("failing", "ddp"),
+        },
     )
-    on_one = with_path("resumed", ckpt_path=per_rank[0]["half"]["last"])
-    after_stop = with_path("resumed", ckpt_path=str(together / "stopped" / "stopped.ckpt"))
+    on_one = run("resumed", ckpt_path=per_rank[0]["half"]["last"])
+    after_stop = run("resumed", ckpt_path=str(together / "stopped" / "stopped.ckpt"))
     single |= ranks.run(alone, {"continued on one": on_one, "continued after a stop": after_stop})
     return single, per_rank
 
 
-def launch(folder: Path, runs) -> list[dict]:
-    job = folder / "job.json"
-    job.write_text(json.dumps({"folder": str(folder), "runs": runs}))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", ranks.__file__, job]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-5000:]
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+@pytest.fixture(scope="module")
+def sharded(both, tmp_path_factory, tiny_lm_path):
+    """What each of two ranks saw that hold a part of the weights each, and what went on from their checkpoints."""
+
+    def run(function, strategy="fsdp2", **settings):
+        return function, {"path": str(tiny_lm_path), **settings}, strategy
+
+    single, folder = both[0], tmp_path_factory.mktemp("sharded")
+    per_rank = ranks.launch(
+        folder,
+        {name: run(RUNS[name][0], strategy, **RUNS[name][1]) for name, strategy in SHARDED.items()}
+        | {
+            "figures": run("figures"),
+            "half": run("resumed", "fsdp2, one file", max_steps=4),
+            "half of adapters": run("adapters", max_steps=4, **TWICE),
+            "continued": run("resumed", ckpt_path=single["half"]["last"]),
+            "continued adapters": run("adapters", ckpt_path=single["half of adapters"]["last"], **TWICE),
+            "half precision": run("adapters", max_steps=4, **TWICE, **HALF),
+            "failing": run("failing"),
+        },
+    )
+    parts = per_rank[0]["half of adapters"]["last"]
+    continued = ranks.run(
+        folder / "alone",
+        {
+            "continued": run("resumed", "auto", ckpt_path=per_rank[0]["half"]["last"]),
+            "continued adapters": run("adapters", "fsdp2, one rank", ckpt_path=parts, **TWICE),
+        },
+    )
+    return per_rank, continued
 
 
 def assert_same_figures(mine, theirs):
@@ -74,7 +105,15 @@ def assert_same_figures(mine, theirs):
 
 @pytest.mark.parametrize("run", RUNS)
 def test_two_ranks_do_what_one_process_does(both, run):
-    single, (first, second) = both[0][run], [rank[run] for rank in both[1]]
+    assert_same_run(both[0][run], *(rank[run] for rank in both[1]))
+
+
+@pytest.mark.parametrize("run", SHARDED)
+def test_two_ranks_with_half_of_the_weights_each_do_so_too(both, sharded, run):
+    assert_same_run(both[0][run], *(rank[run] for rank in sharded[0]))
+
+
+def assert_same_run(single, first, second):
     assert not first["groups"].keys() & second["groups"].keys()
     together = first["groups"] | second["groups"]
     assert together.keys() == single["groups"].keys()
@@ -128,6 +167,34 @@ def test_a_phase_without_anything_to_train_on_still_counts(both):
         assert spotty["logs"][2]["train/valid_share"] == 0
 
 
+@pytest.mark.parametrize(("run", "whole", "first"), [("continued", "whole", 4), ("continued adapters", "adapters", 2)])
+def test_checkpoints_of_parts_and_of_whole_weights_go_on_as_the_other(both, sharded, run, whole, first):
+    """One process goes on from the single file of two ranks, one rank from their folder, and two from one's file."""
+    per_rank, alone = sharded
+    expected = both[0][whole]
+    for resumed in (*(rank[run] for rank in per_rank), alone[run]):
+        assert_same_figures(expected["logs"][first:], resumed["logs"])
+        assert resumed["validations"] == expected["validations"][first // 2 :]
+        torch.testing.assert_close(resumed["weights"], expected["weights"], **WEIGHTS)
+
+
+def test_bfloat16_around_float32_adapters_samples_and_scores_alike(sharded):
+    for run in (rank["half precision"] for rank in sharded[0]):
+        assert run["steps"] == 4
+        assert all(0 < log["train/sampling_gap"] < 0.05 for log in run["logs"])
+        assert all(log["train/gradient_norm"] > 0.1 for log in run["logs"])
+    assert torch.equal(*(rank["half precision"]["weights"] for rank in sharded[0]))
+
+
+def test_checkpoints_of_adapters_hold_nothing_else(both, sharded):
+    folder = Path(sharded[0][0]["half of adapters"]["last"])
+    kept = FileSystemReader(folder).read_metadata().state_dict_metadata
+    in_parts = {name.removeprefix("state_dict.") for name in kept if name.startswith("state_dict.")}
+    in_one_file = torch.load(both[0]["half of adapters"]["last"], weights_only=True)["state_dict"]
+    assert in_parts == set(in_one_file)
+    assert all("lora_" in name for name in in_parts)
+
+
 @pytest.mark.parametrize(("where", "run"), [(0, "continued on one"), (1, "continued on two")])
 def test_a_checkpoint_goes_on_with_another_number_of_ranks(both, where, run):
     single, per_rank = both
@@ -149,10 +216,18 @@ def test_ranks_leave_together_when_one_is_told_to_end(both):
     torch.testing.assert_close(resumed["weights"], single["whole"]["weights"], **WEIGHTS)
 
 
-def test_figures_are_those_of_one_process_to_the_last_bit(both):
-    single, (first, second) = both[0]["figures"], [rank["figures"] for rank in both[1]]
-    assert first == single
-    assert second == single
+def test_a_rank_that_fails_ends_the_others_with_its_reason(both, sharded):
+    for other, failed in (both[1], sharded[0]):
+        assert failed["failing"] == "ValueError: no reward today"
+        assert re.match(
+            r"RankFailureError: rank 0 stops, because rank 1 \(.+\) failed: ValueError: no reward today",
+            other["failing"],
+        )
+
+
+def test_figures_are_those_of_one_process_to_the_last_bit(both, sharded):
+    for rank in (*both[1], *sharded[0]):
+        assert rank["figures"] == both[0]["figures"]
 
 
 def test_the_figures_that_are_compared_are_worth_it(both):

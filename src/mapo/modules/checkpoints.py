@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from mapo.modules.checkpoint_io import use_whole_files
 from mapo.modules.hyperparameters import rebuilding
+from mapo.modules.optimizer_names import name_optimizer_state, trained_names
 
 
 class PhaseCheckpoints(LightningModule):
@@ -32,12 +33,21 @@ class PhaseCheckpoints(LightningModule):
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["absent_hyperparameters"] = self.absent_hyperparameters
+        if "optimizer_states" in checkpoint:
+            checkpoint["optimizer_states"] = self._named(checkpoint["optimizer_states"])
         reopen_validation(checkpoint)
         if reopen_phase(checkpoint) and self.half_updated:
             raise RuntimeError(
                 "this phase is half updated and cannot be saved: resumed, it would be trained on twice. "
                 "Continue from the last checkpoint, which repeats the phase from its start"
             )
+
+    def _named(self, states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if self.device_mesh is not None:  # Lightning has numbered all weights, and on the first rank alone
+            names = [name for name, _ in self.named_parameters()]
+            return [name_optimizer_state(state, names) if state else state for state in states]
+        pairs = zip(states, self.trainer.optimizers, strict=True)
+        return [name_optimizer_state(state, trained_names(self, optimizer)) for state, optimizer in pairs]
 
     @classmethod
     @override

@@ -14,6 +14,7 @@ from mapo.modules.resumption import Resumption
 from mapo.modules.sigterm import StopRequest
 from mapo.policies.model import PolicyModel
 from mapo.policies.policy import Policy
+from mapo.policies.sharding import gather, scatter
 from mapo.rewards.base import Reward
 from mapo.rollout.base import RolloutEngine
 from mapo.types import Prompt
@@ -59,6 +60,18 @@ class Interruptible(LightningModule):
         """As ``on_validation_start``."""
         self.begin_evaluation()
 
+    def on_validation_epoch_end(self) -> None:
+        """Let go of other ranks' weights."""
+        scatter(self.actor)
+
+    def on_test_epoch_end(self) -> None:
+        """As ``on_validation_epoch_end``."""
+        scatter(self.actor)
+
+    def on_predict_epoch_end(self) -> None:
+        """As ``on_validation_epoch_end``."""
+        scatter(self.actor)
+
     def on_validation_end(self) -> None:
         """Forget the answers: callbacks have written what is to be kept of them."""
         self.resumption.end(self.trainer)
@@ -73,6 +86,7 @@ class Interruptible(LightningModule):
 
     def begin_evaluation(self) -> None:
         """Find the answers of an interrupted evaluation, and let SIGTERM find all ranks at the same place."""
+        gather(self.actor)  # for as long as it takes: ranks may have fewer batches than others, or none
         if self.evaluation.resume:
             self.resumption.begin(self.trainer, self.answer_digest)
         if self.trainer.state.fn == "fit":
@@ -106,7 +120,8 @@ class Interruptible(LightningModule):
             "sampling": {name: [describe(mode) for mode in self.evaluation.modes(name)] for name in rows},
         }
         components = {"policy": self.policy, "rollout": self.rollout, "rewards": self.rewards}
-        return answer_digest(weights=self.actor.state_dict(), components=components, settings=settings, sets=rows)
+        weights = dict(self.actor.named_parameters())  # not its state dict, which would let go of other ranks' parts
+        return answer_digest(weights=weights, components=components, settings=settings, sets=rows)
 
 
 class Interruption(Callback):

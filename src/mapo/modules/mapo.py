@@ -192,11 +192,11 @@ class MAPOModule(WholeSteps, SetEvaluation):
 
     def configure_model(self) -> None:
         """Load the weights, once; new ones, such as adapters, are drawn from the module's seed."""
-        if hasattr(self, "actor"):
-            return
-        with isolate_rng():
-            torch.manual_seed(self.seed)
-            self.actor = self.policy.load_model(reference=self.objective.kl_coef > 0)
+        if not hasattr(self, "actor"):
+            with isolate_rng():
+                torch.manual_seed(self.seed)
+                self.actor = self.policy.load_model(reference=self.objective.kl_coef > 0)
+        self.distribute()
 
     def on_train_start(self) -> None:
         """Have the first rollouts of every fit checked, and let SIGTERM find all ranks at the same place."""

@@ -6,8 +6,10 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from mapo.policies.model import PolicyModel
+from mapo.policies.sharding import is_sharded
 from mapo.types import EncodedPrompt, Rollouts
 
 # Mean absolute gap in nats between engine and policy; bfloat16 keeps 8 bits of every logit.
@@ -130,9 +132,7 @@ def check_gradient(actor: PolicyModel, group: _Group) -> None:
     """
     named = [(name, weight) for name, weight in actor.model.named_parameters() if weight.requires_grad]
     torch.clear_autocast_cache()  # weights cast under no_grad would be cut off from their gradient
-    total = torch.cat(_logprobs(actor, group)).sum()
-    # Not .backward(), of which a distributed wrapper would want to know.
-    gradients = torch.autograd.grad(total, [weight for _, weight in named], allow_unused=True)
+    gradients = _gradients(actor, torch.cat(_logprobs(actor, group)).sum(), [weight for _, weight in named])
     found = [
         name for (name, _), g in zip(named, gradients, strict=True) if g is not None and not torch.isfinite(g).all()
     ]
@@ -142,6 +142,17 @@ def check_gradient(actor: PolicyModel, group: _Group) -> None:
             f"{len(named)} weights, the first of them {found[0]}: look for inf or NaN in the weights, or train with "
             "trainer.precision=32-true"
         )
+
+
+def _gradients(actor: PolicyModel, total: Float[Tensor, ""], weights: list[Tensor]) -> list[Tensor | None]:
+    if not is_sharded(actor):
+        # Not .backward(), of which DistributedDataParallel would want to know.
+        return list(torch.autograd.grad(total, weights, allow_unused=True))
+    total.backward()
+    gradients = [w.grad.to_local() if isinstance(w.grad, DTensor) else w.grad for w in weights]
+    for weight in weights:
+        weight.grad = None
+    return gradients
 
 
 def _first_completions(rollouts: Rollouts, row: int, max_tokens: int) -> _Group:

@@ -112,10 +112,12 @@ class SetEvaluation(Interruptible):
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of every set."""
+        super().on_validation_epoch_end()
         self.log_evaluation("val")
 
     def on_test_epoch_end(self) -> None:
         """Log the figures of every set."""
+        super().on_test_epoch_end()
         self.log_evaluation("test")
 
     def log_evaluation(self, stage: str) -> None:

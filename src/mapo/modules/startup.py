@@ -13,6 +13,7 @@ from mapo.data.base import PromptDataModule
 from mapo.modules.evaluation import Evaluation
 from mapo.modules.micro_batches import check_row
 from mapo.modules.monitors import check_monitors
+from mapo.modules.strategies import check_checkpoint
 from mapo.policies.policy import Policy
 from mapo.policies.renderer import Renderer
 from mapo.types import Prompt, Sampling
@@ -140,6 +141,7 @@ def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_p
     """Check a stage's data, precision and prompts; the data module's own checks have run before."""
     trainer = module.trainer
     data = getattr(trainer, "datamodule", None)
+    check_checkpoint(trainer.strategy, trainer.ckpt_path)
     if stage == "fit":
         check_precision(trainer, policy)
     if isinstance(data, PromptDataModule):

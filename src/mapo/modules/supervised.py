@@ -18,6 +18,7 @@ from mapo.modules.micro_batches import micro_batches
 from mapo.modules.whole_steps import WholeSteps
 from mapo.policies.policy import Policy
 from mapo.policies.saving import save_policy
+from mapo.policies.sharding import gather, scatter
 from mapo.types import EncodedPrompt, Prompt
 
 Row = tuple[EncodedPrompt, Int[Tensor, " T"]]
@@ -75,9 +76,9 @@ class SupervisedModule(WholeSteps):
         means, scale = Means(), self.trainer.world_size / num_tokens
         (parts,) = self.micro_batches([_lengths(rows)])
         norm = self.take_step([partial(self.scaled_loss, rows, part, scale, means) for part in parts])
-        assert norm is not None  # a batch holds demonstrations
         self.log("train/loss", means.compute(self.sum_over_ranks)["loss"], prog_bar=True)
-        self.log("train/gradient_norm", norm)
+        if norm is not None:
+            self.log("train/gradient_norm", norm)
         self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     @override
@@ -89,7 +90,12 @@ class SupervisedModule(WholeSteps):
             self.loss([rows[index] for index in part], means)
 
     @override
+    def on_validation_start(self) -> None:
+        gather(self.actor)  # ranks need not have the same number of micro-batches
+
+    @override
     def on_validation_epoch_end(self) -> None:
+        scatter(self.actor)
         for index, name in enumerate(startup.evaluation_names(self.trainer)):
             means = self._validation.pop(index, Means())
             means.add("loss", torch.zeros(0))  # a rank without rows takes part in the reduction as well
@@ -133,12 +139,12 @@ class SupervisedModule(WholeSteps):
 
     @override
     def configure_model(self) -> None:
-        if hasattr(self, "actor"):
-            return
-        self.actor = self.policy.load_model(reference=False)
-        if self.from_scratch:
-            network = self.actor.model
-            network.load_state_dict(type(network)(network.config).state_dict())
+        if not hasattr(self, "actor"):
+            self.actor = self.policy.load_model(reference=False)
+            if self.from_scratch:
+                network = self.actor.model
+                network.load_state_dict(type(network)(network.config).state_dict())
+        self.distribute()
 
     @override
     def on_fit_end(self) -> None:

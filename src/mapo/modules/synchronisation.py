@@ -7,39 +7,37 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy, Strategy
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-
-def check_strategy(strategy: Strategy) -> None:
-    """Refuse strategies under which gradients would be lost or differ between ranks without a word.
-
-    Raises:
-        ValueError: The strategy shards what is not sharded here, or drops all backward passes of a step but its last.
-    """
-    exchanges = isinstance(strategy, SingleDeviceStrategy | DDPStrategy) and not isinstance(strategy, DeepSpeedStrategy)
-    if not exchanges:
-        raise ValueError(
-            f"trainer.strategy {type(strategy).__name__} is not supported, its gradients would be wrong; use 'ddp', or "
-            "'auto' on one device, and for large models model.policy.lora"
-        )
+from mapo.policies.model import PolicyModel
 
 
 @contextlib.contextmanager
-def accumulate(trainer: Trainer, *, not_last: bool) -> Iterator[None]:
+def accumulate(trainer: Trainer, actor: PolicyModel, *, not_last: bool) -> Iterator[None]:
     """Within this context a backward pass only accumulates, unless it is the last of its optimizer step.
 
     Args:
-        trainer: Its strategy holds the distributed wrapper.
+        trainer: Its strategy holds the wrapper of DistributedDataParallel.
+        actor: Exchanges gradients itself where it is sharded.
         not_last: True for every micro-batch of an optimizer step but the last.
     """
     wrapped = trainer.strategy.model
     if not_last and isinstance(wrapped, DistributedDataParallel):
         with wrapped.no_sync():
             yield
+    elif isinstance(actor, FSDPModule):
+        actor.set_requires_gradient_sync(not not_last)
+        yield
     else:
         yield
+
+
+def awaited_parameters(trainer: Trainer, actor: PolicyModel) -> list[nn.Parameter]:
+    """Return the parameters that the strategy expects every last backward pass to visit."""
+    return actor.trainable_parameters() if isinstance(trainer.strategy.model, DistributedDataParallel) else []
 
 
 def reach(loss: Float[Tensor, ""], parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
@@ -60,6 +58,12 @@ def fill_missing_gradients(parameters: Iterable[nn.Parameter]) -> None:
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
+
+
+def clip_gradient_norm(parameters: Iterable[nn.Parameter], limit: float) -> Float[Tensor, ""]:
+    """Clip the gradient of all parameters together, and return its norm before that, over all ranks' parts of it."""
+    norm = nn.utils.clip_grad_norm_(parameters, limit)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 class _Reach(torch.autograd.Function):

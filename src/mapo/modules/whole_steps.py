@@ -8,6 +8,7 @@ from jaxtyping import Float
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
@@ -16,8 +17,17 @@ from typing_extensions import override
 from mapo.modules import startup
 from mapo.modules.checkpoints import PhaseCheckpoints
 from mapo.modules.micro_batches import Row, even_micro_batches
-from mapo.modules.synchronisation import accumulate, check_strategy, fill_missing_gradients, reach
+from mapo.modules.rank_failure import RankWatch
+from mapo.modules.strategies import check_micro_batches, check_strategy
+from mapo.modules.synchronisation import (
+    accumulate,
+    awaited_parameters,
+    clip_gradient_norm,
+    fill_missing_gradients,
+    reach,
+)
 from mapo.policies.model import PolicyModel
+from mapo.policies.sharding import shard
 
 
 class WholeSteps(PhaseCheckpoints):
@@ -45,7 +55,7 @@ class WholeSteps(PhaseCheckpoints):
                 the weights stay as they are, and the step counts like any other.
 
         Returns:
-            The gradient's norm before clipping; None without losses.
+            The gradient's norm before clipping; None without losses, and under DeepSpeed, which clips it in the step.
 
         Raises:
             FloatingPointError: The gradient is not finite.
@@ -69,19 +79,33 @@ class WholeSteps(PhaseCheckpoints):
 
     def micro_batches(self, steps: Sequence[Sequence[Row]]) -> list[list[list[int]]]:
         """Return the rows of every micro-batch of every optimizer step; see ``even_micro_batches``."""
-        return even_micro_batches(
+        cut = even_micro_batches(
             steps,
             max_tokens=self.max_tokens_per_micro_batch,
             shares_prefix=self.actor.shares_prefix,
             max_over_ranks=lambda n: self.trainer.strategy.reduce(n.to(self.device), reduce_op="max").cpu(),
         )
+        check_micro_batches(self.trainer.strategy, [len(parts) for parts in cut])
+        return cut
+
+    def distribute(self) -> None:
+        """Leave this rank its part of the loaded weights, where the strategy shards them."""
+        if self.device_mesh is not None:
+            dtype = torch.bfloat16 if str(self.trainer.precision) == "bf16-mixed" else None
+            offload = getattr(self.trainer.strategy, "cpu_offload", False)
+            shard(self.actor, self.device_mesh["data_parallel"], dtype=dtype, offload=offload)
+            # Lightning loads sharded weights one by one, and would ask adapters for those of their base.
+            self.strict_loading = not hasattr(self.actor.model, "disable_adapter")
 
     @override
     def configure_callbacks(self) -> Sequence[Callback] | Callback:
         """Refuse trainer arguments that manual optimisation would ignore; called before anything is loaded."""
         startup.check_trainer(self.trainer)
-        check_strategy(self.trainer.strategy)
-        return super().configure_callbacks()
+        check_strategy(self.trainer.strategy, gradient_clip_norm=self.gradient_clip_norm)
+        own = super().configure_callbacks()
+        own = [own] if isinstance(own, Callback) else list(own)
+        present = any(isinstance(callback, RankWatch) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return own if present else [*own, RankWatch()]
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -93,17 +117,20 @@ class WholeSteps(PhaseCheckpoints):
 
     def accumulate_gradient(self, losses: Sequence[Callable[[], Float[Tensor, ""]]]) -> None:
         """Run one backward pass per loss; the ranks exchange gradients in the last one."""
-        parameters = self.actor.trainable_parameters()
+        awaited = awaited_parameters(self.trainer, self.actor)
         torch.clear_autocast_cache()  # weights cast under no_grad must not serve the update
         for position, loss in enumerate(losses):
-            with accumulate(self.trainer, not_last=position < len(losses) - 1):
-                self.manual_backward(reach(loss(), parameters))
-        fill_missing_gradients(parameters)
+            with accumulate(self.trainer, self.actor, not_last=position < len(losses) - 1):
+                self.manual_backward(reach(loss(), awaited))
+        if not isinstance(self.trainer.strategy, DeepSpeedStrategy):
+            fill_missing_gradients(self.actor.trainable_parameters())
 
-    def clip_gradient(self) -> Float[Tensor, ""]:
-        """Clip the gradient and return its norm before clipping."""
+    def clip_gradient(self) -> Float[Tensor, ""] | None:
+        """Clip the gradient and return its norm before clipping; None under DeepSpeed."""
+        if isinstance(self.trainer.strategy, DeepSpeedStrategy):
+            return None
         limit = float("inf") if self.gradient_clip_norm is None else self.gradient_clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.actor.trainable_parameters(), limit)
+        norm = clip_gradient_norm(self.actor.trainable_parameters(), limit)
         if not torch.isfinite(norm):
             raise FloatingPointError(
                 f"the gradient of optimizer step {self.global_step + 1} is not finite (norm {float(norm)}); lower the "

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,32 +15,39 @@ from mapo.policies.batching import collate, prompt_positions
 from mapo.policies.renderer import Renderer
 from mapo.types import EncodedPrompt, TokenScores
 
+T = TypeVar("T")
+
 
 class PolicyModel(nn.Module):
     """A Hugging Face model with its renderer, and with LoRA or a frozen reference where asked.
 
-    ``score`` and ``next_logits`` are the only ways to the weights, and both belong to this module: sharding
-    (``register_fsdp_forward_method``) and wrappers need an entry at the root.
+    ``score``, ``next_logits`` and ``logits_gap`` are the only ways to the weights, and all lead through ``enter``:
+    sharding needs one entry, at the root.
 
     Attributes:
         model: The Hugging Face model, wrapped by peft when LoRA is on.
         renderer: Its tokenizer and processor.
         shares_prefix: Whether ``score`` packs its rows without padding and runs a prompt once for all that carry it;
             see ``share_prefix``. False is padded rows, each with a copy of its prompt: slower, and gives the same.
+        gathered: Whether sharded weights are whole on every rank just now; see ``mapo.policies.sharding``.
     """
 
     model: Any
     renderer: Renderer
     shares_prefix: bool
+    gathered: bool
 
     def __init__(self, model: Any, renderer: Renderer, *, reference: Any = None) -> None:
         super().__init__()
         self.model = model
         self.renderer = renderer
         # In a tuple, so that it is no submodule: neither checkpoints nor optimizers nor wrappers see the reference.
-        self._reference = (reference,)
-        self._acting: Any = None
-        self.shares_prefix = False
+        self._reference = (None if reference is None else PolicyModel(reference, renderer),)
+        self._acting: PolicyModel | None = None
+        self.shares_prefix = self.gathered = False
+        if hasattr(model, "disable_adapter"):  # the base is at the policy's path, and never changes
+            self.register_state_dict_post_hook(_leave_out_frozen)
+            self.register_load_state_dict_post_hook(_forgive_frozen)
 
     @property
     def device(self) -> torch.device:
@@ -47,9 +55,23 @@ class PolicyModel(nn.Module):
         return next(self.model.parameters()).device
 
     @property
-    def reference(self) -> Any:
+    def reference(self) -> "PolicyModel | None":
         """The frozen copy that ``as_reference`` uses, for strategies that shard it; None with LoRA or without one."""
         return self._reference[0]
+
+    def decoder_layers(self) -> list[nn.Module]:
+        """Return the blocks of the language model.
+
+        Raises:
+            ValueError: The architecture does not say which they are.
+        """
+        layers = getattr(self._network().get_decoder(), "layers", None)
+        if not isinstance(layers, nn.ModuleList):
+            raise ValueError(
+                f"{type(self._causal_lm()).__name__} cannot be sharded: its decoder has no list of layers; train it "
+                "under 'ddp', or choose another model"
+            )
+        return list(layers)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that an optimizer should have."""
@@ -61,13 +83,20 @@ class PolicyModel(nn.Module):
         Returns:
             None, or why the architecture does not allow it, so that every row keeps its own copy of the prompt.
         """
-        networks = [self._network(), *([] if self.reference is None else [self.reference.base_model])]
+        networks = [self._network(), *([] if self.reference is None else [self.reference._network()])]
         reason = shared_prefix.why_not(networks[0])
         if reason is None:
             for network in networks:
                 shared_prefix.enable(network)
         self.shares_prefix = reason is None
         return reason
+
+    def enter(self, compute: Callable[[], T]) -> T:
+        """Return what a computation on the weights gives; where they are sharded, the root's are gathered for it.
+
+        It is a function without arguments, since strategies copy or cast whatever tensors they find in these.
+        """
+        return compute()
 
     def forward(self, *args: Any, **kwargs: Any) -> TokenScores:
         """Return ``score``: for strategies whose wrappers must be called."""
@@ -92,9 +121,19 @@ class PolicyModel(nn.Module):
         Raises:
             ValueError: A completion holds a banned token, or the temperature is not positive.
         """
+        scorer = self if self._acting is None else self._acting
         token_ids = [ids.to("cpu", torch.int64) for ids in token_ids]
         self._check(prompts, token_ids)
-        hidden, targets = self._completion_states(prompts, token_ids), torch.cat(token_ids).to(self.device)
+        return scorer.enter(partial(scorer._score, prompts, token_ids, temperature, entropy))
+
+    def _score(
+        self,
+        prompts: Sequence[EncodedPrompt],
+        token_ids: Sequence[Int[Tensor, " T"]],
+        temperature: float,
+        entropy: bool,
+    ) -> TokenScores:
+        hidden, targets = self._completion_states(prompts, token_ids), torch.cat(tuple(token_ids)).to(self.device)
         logprobs, entropies = tiled_logprobs(
             hidden,
             self._head(),
@@ -114,6 +153,9 @@ class PolicyModel(nn.Module):
             batch: Keyword arguments of the model; rows end at the last column.
             cache: What the previous call returned; None starts one.
         """
+        return self.enter(partial(self._next_logits, batch, cache))
+
+    def _next_logits(self, batch: dict[str, Tensor], cache: Any = None) -> tuple[Float[Tensor, "N V"], Any]:
         output = self._network()(**batch, past_key_values=cache, use_cache=True)
         return self._head()(output.last_hidden_state[:, -1]), output.past_key_values
 
@@ -123,10 +165,13 @@ class PolicyModel(nn.Module):
 
         Some architectures scale their logits in a way that ``score`` and ``next_logits`` would both have to know of.
         """
+        return self.enter(partial(self._logits_gap, prompt))
+
+    def _logits_gap(self, prompt: EncodedPrompt) -> float:
         nothing = [torch.empty(0, dtype=torch.int64)]
         positions = self.positions([prompt])
         batch = collate([prompt], nothing, positions, pad_id=self.renderer.pad_id, side="left", device=self.device)
-        here, _ = self.next_logits(batch)
+        here, _ = self._next_logits(batch)
         own = self._causal_lm()(**batch, use_cache=False).logits[:, -1]
         return float((here.double() - own.double()).abs().max())
 
@@ -143,6 +188,7 @@ class PolicyModel(nn.Module):
         """
         if self.reference is not None:
             self._acting = self.reference
+            self._acting.shares_prefix = self.shares_prefix
             try:
                 with torch.no_grad():
                     yield
@@ -161,8 +207,7 @@ class PolicyModel(nn.Module):
         return super()._apply(fn, recurse)
 
     def _causal_lm(self) -> Any:
-        acting = self.model if self._acting is None else self._acting
-        return acting.get_base_model() if hasattr(acting, "get_base_model") else acting
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
     def _network(self) -> Any:
         return self._causal_lm().base_model
@@ -198,6 +243,20 @@ class PolicyModel(nn.Module):
                     f"a completion of sample {prompt.prompt.sample_id!r} holds the banned token {int(found[0])} "
                     f"({name}); placeholder, vision and role tokens have probability 0 and cannot be scored"
                 )
+
+
+def _frozen_names(policy: nn.Module) -> set[str]:
+    return {name for name, parameter in policy.named_parameters() if not parameter.requires_grad}
+
+
+def _leave_out_frozen(policy: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    for name in _frozen_names(policy):
+        state.pop(prefix + name, None)
+
+
+def _forgive_frozen(policy: nn.Module, incompatible: Any) -> None:
+    frozen, missing = _frozen_names(policy), incompatible.missing_keys  # these with the names of what holds the policy
+    missing[:] = [key for key in missing if not any(f".{key}".endswith(f".{name}") for name in frozen)]
 
 
 def _with_scaling(head: Any, config: Any) -> Callable[[Tensor], Tensor]:

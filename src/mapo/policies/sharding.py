@@ -1,0 +1,145 @@
+"""Weights, gradients and optimizer states cut into one part per rank (FSDP2), and whole again for a while."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
+from torch.distributed.tensor import DTensor
+
+from mapo.policies.model import PolicyModel
+
+
+def shard(policy: PolicyModel, mesh: DeviceMesh, *, dtype: torch.dtype | None = None, offload: bool = False) -> None:
+    """Leave every rank its part of the policy and of its frozen reference; does nothing the second time.
+
+    Each decoder layer is gathered and let go by itself. All other weights, the vision tower's among them, belong to the
+    root: a rank whose prompts have no picture never runs the tower, and would wait for nobody if its blocks were
+    gathered one by one, while the others wait for it.
+
+    Source: FSDP2 (https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html).
+
+    Args:
+        policy: Loaded, on any device; the same weights on every rank.
+        mesh: All ranks, in one dimension.
+        dtype: That of gathered weights and of products, with gradients summed in float32; None: as the weights are.
+        offload: Keep this rank's part, its gradient and its optimizer states in the host's memory.
+
+    Raises:
+        ValueError: The architecture has no list of decoder layers.
+    """
+    for model in (policy, policy.reference):
+        if model is not None and not isinstance(model, FSDPModule):
+            _shard(model, mesh, dtype=dtype, offload=offload)
+
+
+def is_sharded(policy: nn.Module) -> bool:
+    """Return whether every rank has its part of the weights alone."""
+    return isinstance(policy, FSDPModule)
+
+
+@contextmanager
+def gathered(policy: PolicyModel) -> Iterator[None]:
+    """Within this context every rank has all weights, as plain tensors, so that none waits for another.
+
+    All ranks must enter it, unless ``gather`` was called before. Weights that are not sharded are left alone.
+    """
+    if policy.gathered or not is_sharded(policy):
+        yield
+        return
+    gather(policy)
+    try:
+        yield
+    finally:
+        scatter(policy)
+
+
+def gather(policy: PolicyModel) -> None:
+    """Give every rank all weights until ``scatter``; every rank must call it.
+
+    Raises:
+        ValueError: They do not fit into the memory that is free.
+    """
+    if policy.gathered or not is_sharded(policy):
+        return
+    _check_room(policy)
+    # Parameters made in inference mode could not be trained later.
+    with torch.inference_mode(False), torch.no_grad():
+        for module in _parts(policy):
+            module.set_reshard_after_forward(False, recurse=False)
+            module.unshard()
+    policy.gathered = True
+
+
+def scatter(policy: PolicyModel) -> None:
+    """Let go of the other ranks' parts."""
+    if not policy.gathered:
+        return
+    for module in _parts(policy):
+        module.set_reshard_after_forward(True, recurse=False)
+        module.reshard()
+    policy.gathered = False
+
+
+def full_state_dict(policy: PolicyModel) -> dict[str, Tensor]:
+    """Return all weights in the host's memory, on rank 0 alone where they are sharded; every rank must call it.
+
+    One weight at a time is whole on the device.
+
+    Returns:
+        Names as in ``policy.state_dict()``, the frozen base of adapters included; nothing on the other ranks of a
+        sharded policy.
+    """
+    assert not policy.gathered
+    weights = policy.state_dict() | dict(policy.named_parameters(remove_duplicate=False))
+    kept = {}
+    for name, weight in weights.items():
+        whole = weight.full_tensor() if isinstance(weight, DTensor) else weight
+        if not is_sharded(policy) or distributed.get_rank() == 0:
+            kept[name] = whole.detach().cpu()
+    return kept
+
+
+def _shard(policy: PolicyModel, mesh: DeviceMesh, *, dtype: torch.dtype | None, offload: bool) -> None:
+    settings: dict[str, Any] = {
+        "mesh": mesh,
+        # The root's, too: between passes there are the ranks' parts and nothing else.
+        "reshard_after_forward": True,
+        "mp_policy": MixedPrecisionPolicy(
+            param_dtype=dtype, reduce_dtype=None if dtype is None else torch.float32, cast_forward_inputs=False
+        ),
+        "offload_policy": CPUOffloadPolicy(pin_memory=torch.cuda.is_available()) if offload else OffloadPolicy(),
+    }
+    for layer in policy.decoder_layers():
+        fully_shard(layer, **settings)
+    root = fully_shard(policy, **settings)
+    register_fsdp_forward_method(policy, "enter")
+    # A rank without pictures has no gradient of the vision tower, and takes part in its sum all the same.
+    root.set_reduce_scatter_unused_params(True)
+
+
+def _parts(policy: PolicyModel) -> list[FSDPModule]:
+    return [module for module in policy.modules() if isinstance(module, FSDPModule)]
+
+
+def _check_room(policy: PolicyModel) -> None:
+    if policy.device.type != "cuda":
+        return
+    needed = sum(weight.numel() * weight.element_size() for weight in policy.parameters())
+    free, _ = torch.cuda.mem_get_info(policy.device)
+    if needed > free:
+        raise ValueError(
+            f"rollouts and validation gather all weights on every GPU: that takes up to {needed / 2**30:.1f} GiB, and "
+            f"{free / 2**30:.1f} GiB are free. Use more GPUs or larger ones, keep the reference and the optimizer "
+            "states on the host, or train adapters (model.policy.lora)"
+        )
