@@ -129,6 +129,7 @@ model:
   rewards: [{class_path: own_benchmark.Boxed, init_args: {weight: 0.9}}, {class_path: ThinkFormat}]
   kl_coef: 0.01
   log_entropy: true
+  sampler_correction: {level: token}
   updates_per_phase: 2
   evaluation: {num_samples: 2}
 data: {class_path: own_benchmark.Rectangles, init_args: {on_bad_row: skip}}

@@ -41,3 +41,14 @@ def test_tokens_by_success_bin_share_out_the_whole():
     found = means.compute()
     assert (found["kl"], found["kl/none"], found["kl/all"]) == (4.0, 3.0, 4.0)  # 12 / 4 and (8 + 1 + 3) / 3 tokens
     assert math.isnan(found["kl/half"])
+
+
+def test_largest_is_over_masked_values_of_all_calls_and_ranks():
+    means = Means()
+    for values in ([1.0, 9.0], [3.0, 7.0]):
+        means.add_largest("weight", torch.tensor([values]), torch.tensor([[True, False]]))
+    assert means.compute() == {"weight": 3.0}
+    assert means.compute(reduce_max=lambda largest: largest.clamp_min(4.0)) == {"weight": 4.0}
+    nothing = Means()
+    nothing.add_largest("weight", torch.zeros(1, 2), torch.zeros(1, 2) > 0)
+    assert not math.isfinite(nothing.compute()["weight"])

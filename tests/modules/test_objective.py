@@ -9,6 +9,7 @@ from arithmetic import SHORT, EvenLength, EveryGroup, Sums, make_module
 
 from mapo.functional.success_bins import BINS
 from mapo.losses.clipped import ClippedPolicyLoss
+from mapo.losses.sampler_correction import SamplerCorrection
 from mapo.modules.experience import Experience
 from mapo.modules.means import Means
 from mapo.modules.statistics import add_pass_statistics
@@ -154,3 +155,47 @@ def test_skipped_passes_are_counted(tiny_lm_path):
         assert found["skipped_old_pass_share"] == pytest.approx(1 / 3)
         assert found["skipped_reference_pass_share"] == share
         assert found["micro_batches"] == pytest.approx(4 / 3)
+
+
+def sampled_elsewhere(rows, by: float = 0.5):
+    """The rows as an engine reports them whose log-probs are off by a little, in a way that depends on the token."""
+    off = tuple(
+        lp + by * torch.sin(ids.float()) for lp, ids in zip(rows.sampling_logprobs, rows.token_ids, strict=True)
+    )
+    return replace(rows, sampling_logprobs=off)
+
+
+@pytest.mark.parametrize("correction", [SamplerCorrection(), SamplerCorrection(level="sequence", mask_below=0.5)])
+def test_sampler_correction_changes_the_gradient_alike_however_rows_are_cut(tiny_lm_path, correction):
+    module, rows = phase(tiny_lm_path, silent=(1,), sampler_correction=correction)
+    plain = phase(tiny_lm_path, silent=(1,))[0]
+    off = sampled_elsewhere(rows)
+    whole, _, means = run(module, off)
+    assert (whole - run(plain, off)[0]).norm() > 0.05 * whole.norm()
+    assert means["trained_groups/sampler_weight_max"] > 1
+    normaliser = float(module.objective.aggregation.normaliser(off.completion_mask))
+    module.zero_grad()
+    parts = Means()
+    for row in module.objective.needed(off, Means()).with_signal.nonzero()[:, 0].tolist():
+        one = module.objective.needed(off, Means()).select([row])
+        (module.objective(module.actor, one, temperature=1.0, means=parts) / normaliser).backward()
+    cut = torch.cat([w.grad.flatten() for w in module.actor.trainable_parameters()])
+    assert (cut - whole).norm() < 1e-5 * whole.norm()
+    for name, value in parts.compute().items():
+        if "sampler" in name:
+            assert value == pytest.approx(means[name], rel=1e-4)
+
+
+def test_sampler_correction_leaves_equal_log_probs_alone(tiny_lm_path):
+    module, rows = phase(tiny_lm_path, silent=(1,), sampler_correction=SamplerCorrection())
+    own = replace(rows, sampling_logprobs=tuple(score(module, rows)))
+    corrected, _, means = run(module, own)
+    assert (corrected - run(phase(tiny_lm_path, silent=(1,))[0], own)[0]).norm() < 1e-5 * corrected.norm()
+    assert means["trained_groups/sampler_weight"] == pytest.approx(1.0, abs=1e-5)
+    assert means["trained_groups/sampler_capped_share"] == 0
+
+
+def score(module, rows):
+    with torch.no_grad():
+        padded = module.actor.score(rows.prompts, rows.token_ids, temperature=1.0).logprobs
+    return [row[: len(ids)] for row, ids in zip(padded, rows.token_ids, strict=True)]

@@ -20,6 +20,7 @@ from mapo.functional.noise import stream_key
 from mapo.losses.aggregation import Aggregation, TokenMean
 from mapo.losses.base import PolicyLoss
 from mapo.losses.clipped import ClippedPolicyLoss
+from mapo.losses.sampler_correction import SamplerCorrection
 from mapo.modules import startup
 from mapo.modules.evaluation import Evaluation
 from mapo.modules.evaluator import Evaluator
@@ -31,7 +32,7 @@ from mapo.modules.records import PhaseRecord
 from mapo.modules.self_check import check_first_rollouts
 from mapo.modules.set_evaluation import SetEvaluation
 from mapo.modules.sigterm import StopRequest
-from mapo.modules.statistics import add_pass_statistics, add_phase_statistics
+from mapo.modules.statistics import add_pass_statistics, add_phase_statistics, with_effective_share
 from mapo.modules.whole_steps import WholeSteps
 from mapo.policies.policy import Policy
 from mapo.rewards.base import Reward
@@ -64,6 +65,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
         kl_estimator: k1, k2 or k3 (Schulman's estimators).
         gradient_clip_norm: Largest gradient norm of an optimizer step; null clips nothing.
         log_entropy: Log the policy's entropy over its completions: a pass over the logits, and no group is skipped.
+        sampler_correction: Weighs tokens by the ratio of the policy's probability to the rollout engine's; null: never.
         optimizer: Builds the optimizer from the trainable parameters.
         lr_scheduler: Builds a learning-rate schedule that advances with every optimizer step.
         seed: Of the sampling noise; the one given to ``seed_everything`` when null, else 0.
@@ -86,6 +88,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
         kl_estimator: KLEstimator = "k3",
         gradient_clip_norm: float | None = 1.0,
         log_entropy: bool = False,
+        sampler_correction: SamplerCorrection | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
         seed: int | None = None,
@@ -107,6 +110,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
             kl_coef=kl_coef,
             kl_estimator=kl_estimator,
             log_entropy=log_entropy,
+            sampler_correction=sampler_correction,
         )
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.evaluator, self.stop_request = Evaluator(evaluation, rewards), StopRequest()
@@ -216,7 +220,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
 
     def log_means(self, means: Means, **seconds: float) -> None:
         """Log the phase's means over all ranks, and where its time went."""
-        values = means.compute(self.sum_over_ranks)
+        values = with_effective_share(means.compute(self.sum_over_ranks, self.max_over_ranks))
         tokens = values.pop("completion_tokens") * self.trainer.world_size
         self.log_dict({f"train/{name}": value for name, value in values.items() if math.isfinite(value)})
         self.log("train/tokens_per_s", tokens / sum(seconds.values()))

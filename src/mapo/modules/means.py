@@ -1,4 +1,4 @@
-"""Weighted means that are exact over micro-batches and ranks: sums and counts, divided once."""
+"""Weighted means that are exact over micro-batches and ranks: sums and counts, divided once; and maxima."""
 
 from collections.abc import Callable
 
@@ -23,6 +23,7 @@ class Means:
     def __init__(self) -> None:
         # By device as well, where they stay until the end: fetching one would wait for the device to catch up.
         self._sums: dict[tuple[str, torch.device], Float[Tensor, " 2"]] = {}
+        self._largest: dict[str, Float[Tensor, ""]] = {}
 
     def add(self, name: str, values: Tensor, mask: Tensor | None = None) -> None:
         """Add the values where the mask is True (everywhere when None) to the mean called ``name``."""
@@ -45,12 +46,32 @@ class Means:
         for label, total in zip(BINS, own.double() @ rows, strict=True):
             self._put(f"{name}/{label}", total)
 
-    def compute(self, reduce: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
-        """Return the means; NaN where nothing was counted.
+    def add_largest(self, name: str, values: Tensor, mask: Bool[Tensor, "N T"]) -> None:
+        """Let the values where the mask is True compete for the maximum called ``name``."""
+        largest = values.detach().double().masked_fill(~mask, -torch.inf).amax()
+        self._largest[name] = torch.maximum(self._largest.get(name, largest), largest)
+
+    def compute(
+        self,
+        reduce: Callable[[Tensor], Tensor] = lambda sums: sums,
+        reduce_max: Callable[[Tensor], Tensor] = lambda largest: largest,
+    ) -> dict[str, float]:
+        """Return the means and the maxima; NaN or -∞ where nothing was counted.
 
         Args:
             reduce: Sums a tensor over the ranks. Every rank must have added the same names.
+            reduce_max: Returns the largest of each number over the ranks.
         """
+        return self._means(reduce) | self._maxima(reduce_max)
+
+    def _maxima(self, reduce_max: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        names = sorted(self._largest)
+        if not names:
+            return {}
+        largest = torch.stack([self._largest[name].cpu() for name in names])
+        return dict(zip(names, reduce_max(largest).tolist(), strict=True))
+
+    def _means(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
         if not self._sums:
             return {}
         names = sorted({name for name, _ in self._sums})

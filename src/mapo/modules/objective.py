@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from mapo.functional import divergence
 from mapo.losses.aggregation import Aggregation
 from mapo.losses.base import PolicyLoss
+from mapo.losses.sampler_correction import SamplerCorrection
 from mapo.modules.experience import Experience
 from mapo.modules.means import Means
 from mapo.policies.model import PolicyModel
@@ -28,6 +29,7 @@ class Objective:
         kl_coef: Weight of the divergence; the reference is not scored when it is 0.
         kl_estimator: How the divergence is estimated from the sampled tokens.
         log_entropy: Also compute the entropy of the policy, for the logs alone.
+        sampler_correction: Weighs the surrogate by how much likelier the policy finds a token than its sampler did.
     """
 
     loss: PolicyLoss
@@ -35,6 +37,7 @@ class Objective:
     kl_coef: float
     kl_estimator: KLEstimator
     log_entropy: bool
+    sampler_correction: SamplerCorrection | None = None
 
     @property
     def skips_silent_groups(self) -> bool:
@@ -79,6 +82,10 @@ class Objective:
         # Where groups are skipped, what is not known of them is named after those that are not.
         over = "trained_groups/" if self.skips_silent_groups else ""
         statistics = {**statistics, "sampling_gap": (old - sampled).abs()}
+        if self.sampler_correction is not None:
+            weights, of_weights = self.sampler_correction(old, sampled, mask)
+            token_loss, statistics = weights * token_loss, statistics | of_weights
+            means.add_largest(over + "sampler_weight_max", weights, mask)
         means.add_tokens({over + name: values for name, values in statistics.items()}, mask)
         if cuts := [values for name, values in statistics.items() if name.startswith("clip_fraction")]:
             means.add_by_bin(f"{over}clip_fraction", torch.stack(cuts).sum(dim=0), mask, rows.success_bins)

@@ -1,10 +1,11 @@
 """The numbers of one phase that go to the logs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from mapo.functional.certainty import certainty, success_rate
+from mapo.losses.sampler_correction import effective_share
 from mapo.modules.experience import Experience
 from mapo.modules.means import Means
 from mapo.modules.objective import Objective
@@ -44,3 +45,18 @@ def add_pass_statistics(means: Means, steps: Sequence[Sequence[Experience]], obj
     means.add("micro_batches", torch.tensor([len(step) for step in steps]))
     means.add("skipped_old_pass_share", torch.tensor([step[0].old_logprobs is None for step in steps]))
     means.add("skipped_reference_pass_share", torch.tensor([objective.kl_coef == 0 for _ in steps]))
+
+
+def with_effective_share(values: Mapping[str, float]) -> dict[str, float]:
+    """Return the numbers with the effective share of weighted tokens in place of the mean square of their weights.
+
+    Example:
+        >>> with_effective_share({"sampler_weight": 0.5, "sampler_weight_square": 0.5})
+        {'sampler_weight': 0.5, 'sampler_effective_share': 0.5}
+    """
+    shown = dict(values)
+    for name in [name for name in values if name.endswith("sampler_weight_square")]:
+        weight = name.removesuffix("_square")
+        share = weight.removesuffix("weight") + "effective_share"
+        shown[share] = effective_share(values[weight], shown.pop(name))
+    return shown

@@ -77,13 +77,17 @@ class WholeSteps(PhaseCheckpoints):
         """Return a tensor summed over all ranks, on the CPU."""
         return self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum").cpu()
 
+    def max_over_ranks(self, values: Tensor) -> Tensor:
+        """Return the largest of each number over all ranks, on the CPU."""
+        return self.trainer.strategy.reduce(values.to(self.device), reduce_op="max").cpu()
+
     def micro_batches(self, steps: Sequence[Sequence[Row]]) -> list[list[list[int]]]:
         """Return the rows of every micro-batch of every optimizer step; see ``even_micro_batches``."""
         cut = even_micro_batches(
             steps,
             max_tokens=self.max_tokens_per_micro_batch,
             shares_prefix=self.actor.shares_prefix,
-            max_over_ranks=lambda n: self.trainer.strategy.reduce(n.to(self.device), reduce_op="max").cpu(),
+            max_over_ranks=self.max_over_ranks,
         )
         check_micro_batches(self.trainer.strategy, [len(parts) for parts in cut])
         return cut
