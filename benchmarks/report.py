@@ -18,11 +18,23 @@ import mapo
 PACKAGES = ("torch", "transformers", "lightning", "peft", "trl")
 
 
+def _commit() -> str:
+    folder = Path(mapo.__file__).parent
+    try:
+        described = ["git", "describe", "--always", "--abbrev=7", "--dirty"]
+        return subprocess.run(described, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+_COMMIT = _commit()  # when the code is loaded: a long run may end on another one
+
+
 def provenance() -> dict[str, Any]:
     """Return date, commit, versions and the cores that a run had."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": _COMMIT,
         "versions": {name: _version(name) for name in PACKAGES},
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
@@ -70,15 +82,6 @@ def quiet() -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
-
-
-def _commit() -> str:
-    folder = Path(mapo.__file__).parent
-    try:
-        described = ["git", "describe", "--always", "--abbrev=7", "--dirty"]
-        return subprocess.run(described, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _version(package: str) -> str | None:
