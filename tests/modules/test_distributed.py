@@ -92,6 +92,7 @@ def sharded(both, tmp_path_factory, tiny_lm_path):
             "continued adapters": run("adapters", "fsdp2, one rank", ckpt_path=parts, **TWICE),
         },
     )
+    torch.distributed.destroy_process_group()  # of the one rank
     return per_rank, continued
 
 

@@ -103,13 +103,20 @@ def test_clip_fraction_and_divergence_are_also_told_by_success_bin(tiny_lm_path)
 
 def passes(module, monkeypatch):
     """The passes over the network from now on: "policy" or "reference"."""
-    found, states = [], module.actor._completion_states
+    found = []
 
-    def spied(*args):
-        found.append("policy" if module.actor._acting is None else "reference")
-        return states(*args)
+    def spy(model, name):
+        enter = model.enter
 
-    monkeypatch.setattr(module.actor, "_completion_states", spied)
+        def spied(compute):
+            found.append(name)
+            return enter(compute)
+
+        monkeypatch.setattr(model, "enter", spied)
+
+    spy(module.actor, "policy")
+    if module.actor.reference is not None:
+        spy(module.actor.reference, "reference")
     return found
 
 
