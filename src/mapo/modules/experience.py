@@ -25,6 +25,7 @@ class Experience:
         sampling_logprobs: As the rollout engine reported them, in nats, ragged.
         old_logprobs: Of the policy before the first step of the phase, in nats, zero-padded to the longest row; None
             when the current policy is that policy.
+        ref_logprobs: Of the frozen reference, likewise; None until it has scored the rows.
     """
 
     prompts: tuple[EncodedPrompt, ...]
@@ -34,6 +35,7 @@ class Experience:
     success_bins: Int[Tensor, " N"]
     sampling_logprobs: tuple[Float[Tensor, " T"], ...]
     old_logprobs: Float[Tensor, "N T"] | None = None
+    ref_logprobs: Float[Tensor, "N T"] | None = None
 
     @classmethod
     def from_groups(cls, rollouts: Rollouts, scores: Scores, advantages: Float[Tensor, "B G"]) -> Self:
@@ -92,6 +94,10 @@ class Experience:
     def with_old_logprobs(self, old_logprobs: Float[Tensor, "N T"]) -> Self:
         """Return the same rows with the log-probs of the policy that opened the phase."""
         return replace(self, old_logprobs=old_logprobs.detach())
+
+    def with_ref_logprobs(self, ref_logprobs: Float[Tensor, "N T"]) -> Self:
+        """Return the same rows with the log-probs of the reference."""
+        return replace(self, ref_logprobs=ref_logprobs.detach())
 
     def _rows(self, rows: Sequence[int]) -> Self:
         index = torch.tensor(list(rows), dtype=torch.long)

@@ -163,6 +163,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
         cuts = self.micro_batches([part.lengths for part in parts])
         steps = [[part.select(rows) for rows in cut] for part, cut in zip(parts, cuts, strict=True)]
         steps[1:] = [[self.objective.with_old_logprobs(self.actor, rows, temperature) for rows in s] for s in steps[1:]]
+        steps = self.objective.with_ref_logprobs(self.actor, steps, temperature)
         add_pass_statistics(means, steps, self.objective)
         self.stop_request.obey(self.trainer)  # the last chance before something is half updated
         for step, normaliser in zip(steps, normalisers, strict=True):

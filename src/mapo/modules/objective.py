@@ -1,5 +1,6 @@
 """What one micro-batch contributes to the loss of its optimizer step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,11 +67,12 @@ class Objective:
 
         Args:
             actor: The policy, scored with gradient.
-            rows: One micro-batch.
+            rows: One micro-batch; its reference is scored here unless ``with_ref_logprobs`` has done so.
             temperature: That of the rollouts.
             means: Collects per-token statistics.
         """
-        reference = self._reference_logprobs(actor, rows, temperature)
+        if rows.ref_logprobs is None:
+            ((rows,),) = self.with_ref_logprobs(actor, [[rows]], temperature)
         scores = actor.score(rows.prompts, rows.token_ids, temperature=temperature, entropy=self.log_entropy)
         logprobs = scores.logprobs
         mask = rows.completion_mask.to(logprobs.device)
@@ -91,7 +93,8 @@ class Objective:
             means.add_by_bin(f"{over}clip_fraction", torch.stack(cuts).sum(dim=0), mask, rows.success_bins)
         if scores.entropy is not None:
             means.add("entropy", scores.entropy, mask)
-        if reference is not None:
+        if rows.ref_logprobs is not None:
+            reference = rows.ref_logprobs.to(logprobs)
             divergence_estimate = getattr(divergence, self.kl_estimator)(logprobs, reference).masked_fill(~mask, 0.0)
             means.add("kl", divergence_estimate, mask)
             means.add_by_bin("kl", divergence_estimate, mask, rows.success_bins)
@@ -103,11 +106,14 @@ class Objective:
         """Return the rows with the log-probs of the policy as it is now."""
         return rows.with_old_logprobs(actor.score(rows.prompts, rows.token_ids, temperature=temperature).logprobs)
 
-    @torch.no_grad()
-    def _reference_logprobs(
-        self, actor: PolicyModel, rows: Experience, temperature: float
-    ) -> Float[Tensor, "N T"] | None:
+    def with_ref_logprobs(
+        self, actor: PolicyModel, steps: Sequence[Sequence[Experience]], temperature: float
+    ) -> list[list[Experience]]:
+        """Return the micro-batches of every step with the reference's log-probs, for which it is fetched once."""
         if self.kl_coef == 0:
-            return None
+            return [list(step) for step in steps]
         with actor.as_reference():
-            return actor.score(rows.prompts, rows.token_ids, temperature=temperature).logprobs
+            return [[self._with_ref_logprobs(actor, rows, temperature) for rows in step] for step in steps]
+
+    def _with_ref_logprobs(self, actor: PolicyModel, rows: Experience, temperature: float) -> Experience:
+        return rows.with_ref_logprobs(actor.score(rows.prompts, rows.token_ids, temperature=temperature).logprobs)

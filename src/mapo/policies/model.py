@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mapo.functional.logprobs import rows_per_tile, tiled_logprobs
 from mapo.policies import shared_prefix
 from mapo.policies.batching import collate, prompt_positions
+from mapo.policies.host_copies import copied_to
 from mapo.policies.renderer import Renderer
 from mapo.types import EncodedPrompt, TokenScores
 
@@ -30,14 +31,18 @@ class PolicyModel(nn.Module):
         shares_prefix: Whether ``score`` packs its rows without padding and runs a prompt once for all that carry it;
             see ``share_prefix``. False is padded rows, each with a copy of its prompt: slower, and gives the same.
         gathered: Whether sharded weights are whole on every rank just now; see ``mapo.policies.sharding``.
+        reference_on_host: Whether the frozen reference stays in the host's memory while it does not score.
     """
 
     model: Any
     renderer: Renderer
     shares_prefix: bool
     gathered: bool
+    reference_on_host: bool
 
-    def __init__(self, model: Any, renderer: Renderer, *, reference: Any = None) -> None:
+    def __init__(
+        self, model: Any, renderer: Renderer, *, reference: Any = None, reference_on_host: bool = False
+    ) -> None:
         super().__init__()
         self.model = model
         self.renderer = renderer
@@ -45,6 +50,7 @@ class PolicyModel(nn.Module):
         self._reference = (None if reference is None else PolicyModel(reference, renderer),)
         self._acting: PolicyModel | None = None
         self.shares_prefix = self.gathered = False
+        self.reference_on_host = reference_on_host
         if hasattr(model, "disable_adapter"):  # the base is at the policy's path, and never changes
             self.register_state_dict_post_hook(_leave_out_frozen)
             self.register_load_state_dict_post_hook(_forgive_frozen)
@@ -190,7 +196,7 @@ class PolicyModel(nn.Module):
             self._acting = self.reference
             self._acting.shares_prefix = self.shares_prefix
             try:
-                with torch.no_grad():
+                with torch.no_grad(), copied_to(self.device, self.reference if self.reference_on_host else None):
                     yield
             finally:
                 self._acting = None
@@ -202,7 +208,7 @@ class PolicyModel(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PolicyModel":
         # The reference is no submodule, so it has to be told of every move to another device or type.
-        if self.reference is not None:
+        if self.reference is not None and not self.reference_on_host:
             self.reference._apply(fn, recurse)
         return super()._apply(fn, recurse)
 

@@ -68,6 +68,8 @@ class Policy:
     """Score a prompt and its images once for all of its completions where the model allows it; False: once per row."""
     frozen_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of weights that are not trained, the reference's included; trained weights are always float32."""
+    reference_on_host: bool = False
+    """Keep the frozen reference in the host's memory, and copy it to the GPU while it scores a phase."""
     max_prompt_tokens: int = 2048
     """Longer prompts are refused, never cut; images count as the tokens they become."""
     min_pixels: int | None = None
@@ -133,7 +135,7 @@ class Policy:
         if self.lora is not None:
             network = _add_lora(network, self.lora)
         set_precision(network.parameters(), frozen=frozen)
-        policy = PolicyModel(network, renderer, reference=copied)
+        policy = PolicyModel(network, renderer, reference=copied, reference_on_host=self.reference_on_host)
         if self.share_prefix and (reason := policy.share_prefix()) is not None:
             rank_zero_info(f"Every completion is scored with its own copy of the prompt, which is slower: {reason}")
         return policy

@@ -38,9 +38,10 @@ def shard(policy: PolicyModel, mesh: DeviceMesh, *, dtype: torch.dtype | None = 
     Raises:
         ValueError: The architecture has no list of decoder layers.
     """
-    for model in (policy, policy.reference):
-        if model is not None and not isinstance(model, FSDPModule):
-            _shard(model, mesh, dtype=dtype, offload=offload)
+    if not is_sharded(policy):
+        _shard(policy, mesh, dtype=dtype, offload=offload)
+    if policy.reference is not None and not is_sharded(policy.reference):
+        _shard(policy.reference, mesh, dtype=dtype, offload=offload or policy.reference_on_host)
 
 
 def is_sharded(policy: nn.Module) -> bool:
