@@ -1,6 +1,7 @@
 """The four commands, run for real on the built-in model, and how configurations combine."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -138,12 +139,31 @@ def test_resumed_run_goes_on_with_what_the_command_line_says(tmp_path):
     rest = invoke(tmp_path, *fit, "--ckpt_path", str(checkpoint), "--model.gradient_clip_norm=0.5")
     assert rest.code == 0, rest.err
     assert "model.gradient_clip_norm was 1.0 in the checkpoint, is 0.5 now" in rest.log
-    continued = run_folder(tmp_path, 1)
-    assert [row["phase"] for row in rows(continued / "completions.jsonl")] == [2] * 8 + [3] * 8
+    continued = run_folder(tmp_path)  # the checkpoint is its newest
+    assert [row["phase"] for row in rows(continued / "completions.jsonl")] == sorted([0, 1, 2, 3] * 8)
     assert rest.log.count("in the checkpoint, is") == 1  # all else is as it was
-    (last,) = continued.rglob("*.ckpt")
-    state = torch.load(last, weights_only=True)
+    assert not run_folder(tmp_path, 1).exists()
+    state = torch.load(continued / "checkpoints" / "step-4.ckpt", weights_only=True)
     assert (state["global_step"], state["hyper_parameters"]["gradient_clip_norm"]) == (4, 0.5)
+
+
+def test_an_older_checkpoint_is_a_branch_with_logs_of_its_own(finished, tmp_path):
+    folder = shutil.copytree(finished[0] / "runs", tmp_path / "runs").parent
+    checkpoints = run_folder(folder) / "checkpoints"
+    shutil.copyfile(checkpoints / "last.ckpt", checkpoints / "newer.ckpt")
+    before = (run_folder(folder) / "completions.jsonl").read_bytes()
+    options = ["--ckpt_path", str(checkpoints / "last.ckpt"), "--trainer.limit_train_batches=4"]
+    outcome = invoke(folder, *FIT, *options, "--trainer.limit_val_batches=0", "--trainer.callbacks=null")
+    assert outcome.code == 0, outcome.err
+    assert "is not the newest checkpoint of its run (newer.ckpt is)" in outcome.log
+    assert (run_folder(folder) / "completions.jsonl").read_bytes() == before
+    assert run_folder(folder, 1).exists()
+
+
+def test_last_means_a_new_run_only_where_a_fit_begins(tmp_path):
+    outcome = invoke(tmp_path, *FIT, "--ckpt_path", "last", "--plan=true")
+    assert outcome.code == 0, outcome.err
+    assert "no whole checkpoint" in invoke(tmp_path, "validate", *FIT[1:], "--ckpt_path", "last").error
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):

@@ -35,6 +35,7 @@ from mapo.data.base import PromptDataModule
 from mapo.losses.aggregation import Aggregation
 from mapo.losses.base import PolicyLoss
 from mapo.modules import startup
+from mapo.modules.continuing import checkpoint_folders, continue_run, last_checkpoint
 from mapo.modules.mapo import MAPOModule
 from mapo.modules.plan import plan
 from mapo.modules.supervised import SupervisedModule
@@ -175,20 +176,44 @@ class MapoCLI(LightningCLI):
         if config.get("plan"):
             sys.stdout.write(plan(self.model, self.datamodule, self._planned_trainer) + "\n")
             raise SystemExit(0)
+        resumed = self.config_init[self.subcommand].ckpt_path
         validates = is_overridden("validation_step", self.model, LightningModule)
-        if config.validate_before_fit and not config.ckpt_path and validates and self.trainer.limit_val_batches:
+        if config.validate_before_fit and not resumed and validates and self.trainer.limit_val_batches:
             startup.check_before_validation(self.model, self.datamodule, self.trainer)
             if not self.datamodule.eval_names:
                 return
             self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+            self.trainer.enable_autolog_hparams = False  # the same logger has them now
 
     @override
     def _parse_ckpt_path(self) -> None:
-        # Upstream lets a checkpoint's hyperparameters override YAML and command line silently.
-        config = self.config.get(self.config.get("subcommand") or "", Namespace())
-        if path := config.get("ckpt_path"):
-            for line in differences(stored_hyperparameters(str(path)), config.model.as_dict()):
+        """Change nothing: upstream lets a checkpoint's hyperparameters override YAML and command line silently."""
+
+    @override
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        config = self.config[self.subcommand]
+        if config.get("ckpt_path") and not config.get("plan"):
+            path = self._find_checkpoint(str(config.ckpt_path))
+            self.config_init[self.subcommand].ckpt_path = path
+            for line in differences(stored_hyperparameters(str(path)), config.model.as_dict()) if path else ():
                 rank_zero_info(f"{path}: {line}")
+            if path and Path(path).exists() and self.subcommand == "fit":
+                continue_run(self.trainer, Path(path))
+
+    def _find_checkpoint(self, given: str) -> str | None:
+        """Return the path that ``last`` stands for; None where there is nothing to continue, so that a fit begins."""
+        if given != "last":
+            return given
+        path = last_checkpoint(self.trainer)
+        if path is not None:
+            rank_zero_info(f"--ckpt_path last is {path}")
+            return str(path)
+        places = ", ".join(map(str, checkpoint_folders(self.trainer))) or "the folders of this logger's runs"
+        if self.subcommand != "fit":
+            raise ValueError(f"--ckpt_path last: there is no whole checkpoint in {places}; name one, or leave it out")
+        rank_zero_info(f"--ckpt_path last: there is no whole checkpoint in {places} yet; training starts anew")
+        return None
 
 
 def stored_hyperparameters(ckpt_path: str) -> dict[str, Any]:

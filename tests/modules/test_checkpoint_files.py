@@ -8,6 +8,7 @@ from mapo.modules.checkpoint_files import (
     checkpoints_in,
     damage,
     draft_of,
+    hold,
     newest_whole,
     read_state,
     remove_drafts,
@@ -99,3 +100,10 @@ def test_drafts_are_removed_and_nothing_else(tmp_path, whole):
     (tmp_path / "notes.part").write_text("mine")
     assert remove_drafts(tmp_path) == [draft_of(whole)]
     assert {path.name for path in tmp_path.iterdir()} == {"whole.ckpt", "notes.part"}
+
+
+def test_a_draft_that_is_being_written_stays(tmp_path, whole):
+    with draft_of(whole).open("wb") as file:
+        assert not hold(file)
+        assert remove_drafts(tmp_path) == []
+    assert remove_drafts(tmp_path) == [draft_of(whole)]

@@ -165,3 +165,33 @@ def test_a_finished_phase_can_be_saved_by_any_callback(tmp_path, tiny_lm_path, u
     resumed, after, _ = fit(tmp_path, tiny_lm_path, ckpt_path=tmp_path / "kept.ckpt", updates=2)
     assert after.phases == expected.phases[2:]
     assert torch.equal(weights(resumed), final)
+
+
+class Saves(Callback):
+    """Saves after every phase, and breaks the run off at one."""
+
+    def __init__(self, folder, stop=None) -> None:
+        self.folder, self.stop = folder, stop
+
+    def on_train_batch_end(self, trainer, module, *_):
+        trainer.save_checkpoint(self.folder / f"{module.phase_index + 1}.ckpt")
+        if module.phase_index + 1 == self.stop:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("every", [None, 2, 3])
+def test_a_run_stopped_after_every_phase_is_the_undisturbed_one(tmp_path, tiny_lm_path, every):
+    """Six times in a row: over an epoch's boundary, and where a validation was due."""
+    settings = {} if every is None else {"limit_val_batches": 1.0, "val_check_interval": every}
+    settings |= {"check_val_every_n_epoch": None} if every == 2 else {}
+    whole, expected, _ = fit(tmp_path, tiny_lm_path, **settings)
+    phases, validations, path = [], [], None
+    for phase in range(1, 8):
+        saver = Saves(tmp_path, phase)
+        module, trace, error = fit(tmp_path, tiny_lm_path, saver, ckpt_path=path, **settings)
+        phases, validations = phases + trace.phases, validations + trace.validations
+        path = tmp_path / f"{phase}.ckpt"
+    assert error is None
+    assert phases == expected.phases
+    assert validations == expected.validations
+    assert torch.equal(weights(module), weights(whole))

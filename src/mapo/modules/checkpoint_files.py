@@ -1,12 +1,13 @@
 """Checkpoint files: which are whole, which is the newest, and what a killed run has left of one."""
 
+import fcntl
 import pickle
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -94,12 +95,27 @@ def newest_whole(paths: Iterable[Path]) -> tuple[Path | None, dict[Path, str]]:
     return None, faults
 
 
+def hold(draft: IO[bytes]) -> bool:
+    """Show that a draft is being written, for as long as it is open; return whether another process says so."""
+    try:
+        fcntl.flock(draft, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        pass
+    return False
+
+
 def remove_drafts(*folders: Path) -> list[Path]:
     """Remove what processes that were killed while they wrote have left; return what it was."""
-    drafts = [draft for folder in folders for draft in folder.glob(f"*{SUFFIX}{_DRAFT_SUFFIX}")]
-    for draft in drafts:
-        draft.unlink(missing_ok=True)
-    return drafts
+    removed = []
+    for draft in (draft for folder in folders for draft in folder.glob(f"*{SUFFIX}{_DRAFT_SUFFIX}")):
+        with draft.open("ab") as file:
+            if hold(file):
+                continue
+            draft.unlink(missing_ok=True)
+            removed.append(draft)
+    return removed
 
 
 def _state_file(path: Path) -> Path:

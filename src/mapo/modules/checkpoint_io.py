@@ -4,14 +4,14 @@ import contextlib
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Trainer
 from typing_extensions import override
 
-from mapo.modules.checkpoint_files import damage, draft_of, require_whole
+from mapo.modules.checkpoint_files import damage, draft_of, hold, require_whole
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -30,8 +30,10 @@ class WholeCheckpointIO(TorchCheckpointIO):
         draft = draft_of(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(checkpoint, draft)
-            _put(draft, path)
+            with draft.open("wb") as file:
+                hold(file)
+                _write(checkpoint, file)
+                _put(draft, path)
         except (OSError, RuntimeError) as error:  # PyTorch's writer reports a full disk as either
             raise ValueError(_not_written(path, error)) from error
         finally:
@@ -51,11 +53,10 @@ def use_whole_files(trainer: Trainer) -> None:
         trainer.strategy.checkpoint_io = WholeCheckpointIO()
 
 
-def _write(checkpoint: dict[str, Any], draft: Path) -> None:
-    with draft.open("wb") as file:
-        torch.save(checkpoint, file)
-        file.flush()
-        os.fsync(file.fileno())
+def _write(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
+    torch.save(checkpoint, file)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _put(draft: Path, path: Path) -> None:

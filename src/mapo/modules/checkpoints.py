@@ -1,41 +1,108 @@
 """Checkpoints that rebuild their module from plain values and always stand between two training steps."""
 
 import inspect
-from collections.abc import Sequence
+import os
+import random
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Self
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule
 from typing_extensions import override
 
 from mapo.modules.checkpoint_io import use_whole_files
 from mapo.modules.hyperparameters import rebuilding
+from mapo.modules.log_cursor import log_cursor, log_pending
+from mapo.modules.loop_progress import mend_counts, reopen_phase, reopen_validation, validation_is_due
 from mapo.modules.optimizer_names import name_optimizer_state, trained_names
+from mapo.modules.provenance import (
+    check_frozen,
+    check_weights,
+    frozen_fingerprint,
+    leave_out_frozen,
+    provenance,
+    say_differences,
+)
+from mapo.modules.stop_checkpoint import StopCheckpoint
+from mapo.policies.model import PolicyModel
+from mapo.policies.policy import Policy
+
+_PREFIX = "actor."  # of the policy's weights in a module's state
 
 
 class PhaseCheckpoints(LightningModule):
     """What the checkpoints of a module hold whose training steps are whole: a rollout phase, or a batch.
 
     Attributes:
+        actor: The policy that is trained.
+        policy: Its recipe.
         absent_hyperparameters: Constructor arguments that plain values cannot describe; loading has to be given them.
         half_updated: True from the first optimizer step of a phase until it is over.
     """
 
+    actor: PolicyModel
+    policy: Policy
     absent_hyperparameters: list[str]
     half_updated: bool = False
+    _restored: Mapping[str, Any] = MappingProxyType({})  # what a resumed checkpoint says of where it comes from
+    _frozen: str | None = None
 
     @override
     def configure_callbacks(self) -> Sequence[Callback] | Callback:
-        """Have checkpoints written whole; called before anything is loaded."""
+        """Have checkpoints written whole, and one more when SIGTERM comes; called before anything is loaded."""
         use_whole_files(self.trainer)
-        return super().configure_callbacks()
+        own = super().configure_callbacks()
+        own = [own] if isinstance(own, Callback) else list(own)
+        present = any(isinstance(callback, StopCheckpoint) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return own if present else [*own, StopCheckpoint()]
+
+    @property
+    @override
+    def strict_loading(self) -> bool:
+        """False with adapters: what they adapt is not in checkpoints. ``on_load_checkpoint`` checks all the rest."""
+        return self.policy.lora is None
+
+    def on_train_start(self) -> None:
+        """Look at the weights that no checkpoint holds, and log what a resumed one had not yet logged."""
+        self._frozen = frozen_fingerprint(self.actor)
+        check_frozen(self.policy.path, self._restored.get("written_by", {}), self._frozen)
+        log_pending(self.trainer, self._restored.get("log_cursor", {}))
+        self._restored = {}
+
+    def on_validation_start(self) -> None:
+        """Log a validation that a resumed run repeats with the phase that it follows."""
+        super().on_validation_start()
+        loop = self.trainer.fit_loop.epoch_loop
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:  # type: ignore[attr-defined]
+            loop._batches_that_stepped = loop.batch_progress.total.processed - 1
+
+    def begin_step(self) -> None:
+        """Begin a training step so that a resumed run repeats it: every rank must call it first.
+
+        What components of one's own draw at random depends on nothing that came before, so that no checkpoint holds the
+        states of generators.
+        """
+        self.half_updated = False
+        mend_counts(self.trainer)
+        run, step = int(os.environ.get("PL_GLOBAL_SEED", 0)), self.trainer.fit_loop.total_batch_idx
+        seeds = np.random.SeedSequence((run, step, self.global_rank))
+        seed = int(seeds.generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["absent_hyperparameters"] = self.absent_hyperparameters
         if "optimizer_states" in checkpoint:
             checkpoint["optimizer_states"] = self._named(checkpoint["optimizer_states"])
-        reopen_validation(checkpoint)
+        checkpoint["written_by"] = provenance(self.trainer, self._frozen)
+        checkpoint["log_cursor"] = log_cursor(self.trainer)
+        if self.device_mesh is None:  # a sharded strategy looks for every weight
+            leave_out_frozen(self.actor, checkpoint["state_dict"], _PREFIX)
+        reopen_validation(checkpoint, due=validation_is_due(self.trainer))
         if reopen_phase(checkpoint) and self.half_updated:
             raise RuntimeError(
                 "this phase is half updated and cannot be saved: resumed, it would be trained on twice. "
@@ -48,6 +115,14 @@ class PhaseCheckpoints(LightningModule):
             return [name_optimizer_state(state, names) if state else state for state in states]
         pairs = zip(states, self.trainer.optimizers, strict=True)
         return [name_optimizer_state(state, trained_names(self, optimizer)) for state, optimizer in pairs]
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "state_dict" in checkpoint:  # a sharded strategy has loaded its part itself
+            check_weights(self.actor, checkpoint["state_dict"], _PREFIX)
+        self._restored = {name: checkpoint[name] for name in ("written_by", "log_cursor") if name in checkpoint}
+        if self._trainer is not None:  # load_from_checkpoint has none
+            say_differences(self.trainer, self._restored.get("written_by", {}))
 
     @classmethod
     @override
@@ -65,41 +140,3 @@ class PhaseCheckpoints(LightningModule):
             module = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
         module.absent_hyperparameters = absent
         return module
-
-
-def reopen_phase(checkpoint: dict[str, Any]) -> bool:
-    """Set a checkpoint that was taken inside a phase, on an exception or a signal, back to the start of that phase.
-
-    Args:
-        checkpoint: As Lightning dumps it; its counts of batches and the loaders' positions are set back.
-
-    Returns:
-        Whether a phase was open.
-    """
-    loop = checkpoint["loops"]["fit_loop"]
-    progress = loop["epoch_loop.batch_progress"]
-    if progress["current"]["ready"] == progress["current"]["processed"]:
-        return False
-    for counts in (progress["total"], progress["current"]):
-        counts["ready"] = counts["started"] = counts["processed"]
-    progress["is_last_batch"] = False
-    for loader in loop["state_dict"].get("combined_loader", ()):
-        if "position" in loader:  # a PhaseLoader counts the phase in hand
-            loader["position"] -= 1
-    return True
-
-
-def reopen_validation(checkpoint: dict[str, Any]) -> None:
-    """Set a checkpoint that was taken inside a validation back to its start: what was counted is not in it.
-
-    Lightning would go on after the rows that were answered, and report figures of the others alone.
-    """
-    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
-    total, current = progress["total"], progress["current"]
-    if current["ready"] == current["completed"] and (progress["is_last_batch"] or not current["ready"]):
-        return
-    for name in current:
-        current[name] = 0
-    # To Lightning this is a validation that was left in the middle of a batch; no other one is run again.
-    total["processed"] = total["completed"]
-    total["ready"] = total["started"] = total["completed"] + 1

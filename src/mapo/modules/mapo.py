@@ -121,7 +121,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
 
     def training_step(self, prompts: Sequence[Prompt], batch_idx: int) -> None:
         """Sample groups for this rank's prompts, score them, and update the policy on the result."""
-        self.half_updated = False
+        self.begin_step()
         self.stop_request.obey(self.trainer)
         means, started = Means(), time.perf_counter()
         rollouts = self.generate(prompts, self.group_size, self.sampling, split="train", epoch=self.current_epoch)
@@ -205,6 +205,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
 
     def on_train_start(self) -> None:
         """Have the first rollouts of every fit checked, and let SIGTERM find all ranks at the same place."""
+        super().on_train_start()
         self.rollouts_checked = False
         self.stop_request.listen(self.trainer)
 

@@ -70,7 +70,7 @@ class SupervisedModule(WholeSteps):
 
     @override
     def training_step(self, demonstrations: Sequence[Prompt], batch_idx: int) -> None:
-        self.half_updated = False
+        self.begin_step()
         rows = [self.encode(demonstration) for demonstration in demonstrations]
         num_tokens = float(self.sum_over_ranks(torch.tensor(sum(len(token_ids) for _, token_ids in rows))))
         means, scale = Means(), self.trainer.world_size / num_tokens

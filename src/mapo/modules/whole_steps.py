@@ -26,7 +26,6 @@ from mapo.modules.synchronisation import (
     fill_missing_gradients,
     reach,
 )
-from mapo.policies.model import PolicyModel
 from mapo.policies.sharding import shard
 
 
@@ -34,14 +33,12 @@ class WholeSteps(PhaseCheckpoints):
     """A module whose training step takes its optimizer steps itself, each on one sum of losses.
 
     Attributes:
-        actor: The policy that is trained.
         optimizer: Builds the optimizer from the trainable parameters.
         lr_scheduler: Builds a learning-rate schedule that advances with every optimizer step.
         gradient_clip_norm: Largest gradient norm of an optimizer step; None clips nothing.
         max_tokens_per_micro_batch: Most tokens that are scored in one forward pass.
     """
 
-    actor: PolicyModel
     optimizer: OptimizerCallable
     lr_scheduler: LRSchedulerCallable | None
     gradient_clip_norm: float | None

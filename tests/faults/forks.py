@@ -1,0 +1,193 @@
+"""Runs of the command line as children of one process that has everything imported: a killed run costs a second.
+
+``python forks.py`` reads one job per line of JSON, forks a child that is the run, and answers with one line when it has
+ended. A job holds ``folder`` and ``arguments``, and may name the moment at which the child is killed.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+MARK = "MAPO_FAULT_RUN"  # in the environment of a run and of all that it starts
+
+
+class Moment(NamedTuple):
+    """When a run is killed.
+
+    Attributes:
+        function: ``module:Class.method`` or ``module:function`` that is running, ``bytes`` of a checkpoint, or
+            ``seconds`` since the fork.
+        call: Which call of it, from 1 on; which byte; how many seconds.
+        after: At the end of the call rather than at its beginning.
+    """
+
+    function: str
+    call: float
+    after: bool = False
+
+
+class Forks:
+    """The process that forks; started once, asked for any number of runs."""
+
+    def __init__(self) -> None:
+        settings = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen([sys.executable, __file__], env=os.environ | settings, **pipes)
+        self._answer()
+
+    def run(self, folder: Path, *arguments: str, moment: Moment | None = None, sent: int = signal.SIGKILL) -> int:
+        """Run a command to its end, or to that moment; return its exit code, negative for a signal."""
+        job = {"folder": str(folder), "arguments": arguments, "moment": moment, "signal": int(sent)}
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+
+    def _answer(self) -> int:
+        line = self._process.stdout.readline()
+        assert line, "the forking process has died"
+        return json.loads(line)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Return the processes that runs in this folder have left."""
+    mark, found = f"{MARK}={folder}".encode(), []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if mark in path.read_bytes().split(b"\0") and int(path.parent.name) != os.getpid():
+                found.append(int(path.parent.name))
+    return found
+
+
+def _serve() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    _import_everything()
+    print(0, file=answers, flush=True)
+    for line in sys.stdin:
+        job = json.loads(line)
+        threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+        assert len(threads) == 1, f"a process with threads must not be forked: {threads}"
+        child = os.fork()
+        if child == 0:
+            _be_the_run(job)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
+
+
+def _import_everything() -> None:
+    """Import what a run imports on its way; nothing may compute here: a child cannot use its parent's thread pool."""
+    import peft  # noqa: F401
+    import torch
+    from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+    from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil  # noqa: F401
+
+    import mapo.cli
+
+    mapo.cli._import_components()
+    torch.set_num_threads(1)
+
+
+def _be_the_run(job) -> None:
+    from mapo.__main__ import main
+
+    code = 1
+    try:
+        os.setsid()
+        os.chdir(job["folder"])
+        os.environ[MARK] = job["folder"]
+        log = os.open("output.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        if job["moment"]:
+            _arrange(Moment(*job["moment"]), job["signal"])
+        main(job["arguments"])
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _arrange(moment: Moment, sent: int) -> None:
+    def end() -> None:
+        os.kill(os.getpid(), sent)
+
+    if moment.function == "seconds":
+        _later(moment.call, sent)
+    elif moment.function == "bytes":
+        _while_writing(moment.call, end)
+    else:
+        _around(moment, end)
+
+
+def _later(seconds: float, sent: int) -> None:
+    run = os.getpid()
+    if os.fork() == 0:  # a process and not a timer: signals of the run's own are the run's
+        del os.environ[MARK]
+        time.sleep(seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(run, sent)
+        os._exit(0)
+
+
+def _around(moment: Moment, end) -> None:
+    module, _, path = moment.function.partition(":")
+    *owners, name = path.split(".")
+    owner = importlib.import_module(module)
+    for part in owners:
+        owner = getattr(owner, part)
+    whole, calls = getattr(owner, name), []
+
+    def ending(*args, **kwargs):
+        calls.append(1)
+        now = len(calls) == moment.call
+        if now and not moment.after:
+            end()
+        result = whole(*args, **kwargs)
+        if now and moment.after:
+            end()
+        return result
+
+    setattr(owner, name, ending)
+
+
+def _while_writing(place: float, end) -> None:
+    import torch
+
+    save, written = torch.save, [0]
+
+    class Ending:
+        def __init__(self, file) -> None:
+            self.file = file
+
+        def write(self, data) -> int:
+            before, written[0] = written[0], written[0] + len(data)
+            if before <= place < written[0]:
+                self.file.write(bytes(data)[: int(place) - before])
+                self.file.flush()
+                end()
+            return self.file.write(data)
+
+        def flush(self) -> None:
+            self.file.flush()
+
+    torch.save = lambda content, file, *args, **kwargs: save(content, Ending(file), *args, **kwargs)
+
+
+if __name__ == "__main__":
+    _serve()
