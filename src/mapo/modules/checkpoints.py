@@ -58,12 +58,6 @@ class PhaseCheckpoints(LightningModule):
         present = any(isinstance(callback, StopCheckpoint) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
         return own if present else [*own, StopCheckpoint()]
 
-    @property
-    @override
-    def strict_loading(self) -> bool:
-        """False with adapters: what they adapt is not in checkpoints. ``on_load_checkpoint`` checks all the rest."""
-        return self.policy.lora is None
-
     def on_train_start(self) -> None:
         """Look at the weights that no checkpoint holds, and log what a resumed one had not yet logged."""
         self._frozen = frozen_fingerprint(self.actor)
@@ -74,8 +68,8 @@ class PhaseCheckpoints(LightningModule):
     def on_validation_start(self) -> None:
         """Log a validation that a resumed run repeats with the phase that it follows."""
         super().on_validation_start()
-        loop = self.trainer.fit_loop.epoch_loop
-        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:  # type: ignore[attr-defined]
+        loop: Any = self.trainer.fit_loop.epoch_loop
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             loop._batches_that_stepped = loop.batch_progress.total.processed - 1
 
     def begin_step(self) -> None:

@@ -62,12 +62,12 @@ def reopen_loggers(trainer: Trainer, cursor: Mapping[str, Any]) -> list[str]:
 
 
 def _finished(trainer: Trainer) -> int:
-    return int(trainer.fit_loop.epoch_loop.batch_progress.total.processed)
+    return int(trainer.fit_loop.epoch_loop.batch_progress.total.processed)  # type: ignore[attr-defined]  # at run time
 
 
 def _pending(trainer: Trainer) -> dict[str, float]:
     """Return the figures of a step that is over but not yet logged."""
-    progress = trainer.fit_loop.epoch_loop.batch_progress.current
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
     connector = trainer._logger_connector
     if progress.completed == progress.processed or not connector.should_update_logs:
         return {}

@@ -11,7 +11,7 @@ def mend_counts(trainer: Trainer) -> None:
     Lightning resumes from a checkpoint of the last step of an epoch with the next epoch not counted as begun. The run
     goes on as it should, but resumed from one of its own checkpoints it would take every epoch for longer.
     """
-    loop = trainer.fit_loop
+    loop: Any = trainer.fit_loop  # Lightning declares less of its counts than they have
     for epochs in (loop.epoch_progress.total, loop.epoch_progress.current):
         epochs.ready = epochs.started = epochs.completed + 1
     steps = loop.epoch_loop.batch_progress.total
@@ -22,9 +22,9 @@ def mend_counts(trainer: Trainer) -> None:
 
 def validation_is_due(trainer: Trainer) -> bool:
     """Return whether a step is over, and the validation that follows it has not begun."""
-    loop = trainer.fit_loop.epoch_loop
+    loop: Any = trainer.fit_loop.epoch_loop
     steps, fetcher = loop.batch_progress.current, trainer.fit_loop._data_fetcher
-    return steps.completed < steps.processed and fetcher is not None and loop._should_check_val_fx(fetcher)
+    return steps.completed < steps.processed and fetcher is not None and bool(loop._should_check_val_fx(fetcher))
 
 
 def reopen_phase(checkpoint: dict[str, Any]) -> bool:

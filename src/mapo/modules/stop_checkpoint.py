@@ -22,7 +22,7 @@ class StopCheckpoint(Callback):
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         path = _path(trainer)
-        if isinstance(exception, SIGTERMException) and trainer.state.fn == "fit" and path is not None:  # type: ignore[attr-defined]
+        if isinstance(exception, SIGTERMException) and trainer.state.fn == "fit" and path is not None:
             trainer.save_checkpoint(path)
             rank_zero_info(f"SIGTERM: everything is in {path}; the same command with --ckpt_path last goes on from it")
 

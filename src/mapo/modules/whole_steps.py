@@ -91,12 +91,12 @@ class WholeSteps(PhaseCheckpoints):
 
     def distribute(self) -> None:
         """Leave this rank its part of the loaded weights, where the strategy shards them."""
+        # What adapters adapt is in no checkpoint, and Lightning would ask for it; ``check_weights`` looks at the rest.
+        self.strict_loading = not hasattr(self.actor.model, "disable_adapter")
         if self.device_mesh is not None:
             dtype = torch.bfloat16 if str(self.trainer.precision) == "bf16-mixed" else None
             offload = getattr(self.trainer.strategy, "cpu_offload", False)
             shard(self.actor, self.device_mesh["data_parallel"], dtype=dtype, offload=offload)
-            # Lightning loads sharded weights one by one, and would ask adapters for those of their base.
-            self.strict_loading = not hasattr(self.actor.model, "disable_adapter")
 
     @override
     def configure_callbacks(self) -> Sequence[Callback] | Callback:
