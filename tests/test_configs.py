@@ -28,6 +28,7 @@ METHODS = {
     "reinforce_pp": ("batch_normalised.BatchNormalised", set()),
     "gspo": ("z_score.ZScore", {"loss", "aggregation"}),
     "cispo": ("z_score.ZScore", {"loss"}),
+    "dapo": ("z_score.ZScore", {"loss", "dynamic_sampling", "mask_truncated", "rewards"}),
 }
 STRATEGIES = {
     "ddp": "ddp",

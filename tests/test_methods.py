@@ -16,6 +16,7 @@ METHODS = sorted(path.stem for path in CONFIGS.glob("algorithm/*.yaml"))
 # What every surrogate logs of the groups with a signal; the clipped one of most methods has a third bound.
 RATIOS = {"importance_ratio", "clip_fraction_low", "clip_fraction_high"}
 TWO_BOUNDS = {"gspo", "cispo"}
+OF_ITS_OWN = {"dapo": {"sampled_waves", "found_group_share", "unused_prompt_share", "reward/length_credit"}}
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,7 @@ def test_a_method_trains_the_demo(build, tmp_path, method):
         assert log["train/gradient_norm"] > 0
         of_groups = {name.removeprefix("train/trained_groups/") for name in log if "trained_groups" in name}
         assert of_groups >= RATIOS
+        assert log.keys() >= {f"train/{name}" for name in OF_ITS_OWN.get(method, ())}
         assert ("clip_fraction_dual" in of_groups) == (method not in TWO_BOUNDS)
     assert not torch.equal(weights(module), before)
     assert torch.isfinite(weights(module)).all()

@@ -1,5 +1,6 @@
 """What a phase needs, counted by hand from its groups."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -53,6 +54,20 @@ def test_tokens_of_silent_groups_and_invalid_completions_are_not_trained():
     assert counter.count(make_module(log_entropy=True), make_record(SECOND_SILENT)) == PhaseWork(2, 14, 14)
     half = make_record(BOTH, valid=((True, False), (True, True)))
     assert counter.count(make_module(), half) == PhaseWork(2, 14, 9)
+
+
+def test_what_is_kept_out_of_the_loss_is_sampled_and_not_trained():
+    truncated = replace(make_record(BOTH), trained=torch.tensor([[True, False], [True, True]]))
+    assert WorkCounter().count(make_module(), truncated) == PhaseWork(2, 14, 9)
+    left_out = replace(make_record(SECOND_SILENT), trained=torch.tensor([[True, True], [False, False]]))
+    assert WorkCounter().count(make_module(kl_coef=0.01), left_out) == PhaseWork(2, 14, 8)
+
+
+def test_groups_of_the_first_step_need_no_old_logprobs_wherever_they_stand(actor):
+    policy, module = ModelFlops.of(actor), make_module(actor, updates=2)
+    both = WorkCounter.of(module).count(module, replace(make_record(BOTH), steps=torch.tensor([0, 0]))).update_flops
+    turned = WorkCounter.of(module).count(module, replace(make_record(BOTH), steps=torch.tensor([1, 0]))).update_flops
+    assert turned - both == policy.forward(PROMPTS[0], LENGTHS[0])
 
 
 def test_rollout_is_a_forward_pass_of_the_merged_model(actor):

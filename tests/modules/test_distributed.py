@@ -21,6 +21,7 @@ RUNS = {
     "silent": ("silent", TWICE),
     "silent, none skipped": ("silent", TWICE | {"skip": False}),
     "spotty": ("spotty", {}),
+    "in waves": ("in_waves", TWICE),
     "mixed": ("mixed", {}),
     "half": ("resumed", {"max_steps": 4}),
 }
@@ -159,6 +160,11 @@ def test_skipped_groups_change_nothing_whoever_has_them(both):
         # Only a rank that has nothing runs more than it would alone.
         batches = [sum(log["train/micro_batches"] for log in found["logs"]) for found in (skipped, whole)]
         assert batches[0] < batches[1]
+
+
+def test_waves_end_when_enough_is_found_or_nothing_is_left(both):
+    found = [(log["train/sampled_waves"], log["train/found_group_share"]) for log in both[0]["in waves"]["logs"]]
+    assert found == [(3, 1), (3, 1), (3, 0.5), (2, 1)]
 
 
 def test_a_phase_without_anything_to_train_on_still_counts(both):

@@ -35,6 +35,16 @@ def test_tokens_are_counted_not_characters():
     assert LengthCredit(limit=10, buffer=4, weight=0.1)([completion]) == [0.25]
 
 
+def test_a_limit_that_was_left_open_is_the_rollouts_and_a_fifth_of_it_the_buffer():
+    prompt = Prompt("row", ({"role": "user", "content": "?"},), (), "4", {})
+    completions = [Completion(prompt, "", "", torch.arange(n), False) for n in (8, 9, 10)]
+    with pytest.raises(ValueError, match="limit is None: give it"):
+        LengthCredit(weight=0.1)(completions)
+    assert LengthCredit(weight=0.1).with_limit(10)(completions) == [1.0, 0.5, 0.0]
+    assert LengthCredit(weight=0.1, buffer=4).with_limit(10)(completions) == [0.5, 0.25, 0.0]
+    assert LengthCredit(weight=0.1, limit=20).with_limit(10)(completions) == [1.0] * 3
+
+
 def test_credit_is_no_part_of_success():
     reward = LengthCredit(limit=10, buffer=4, weight=0.1)
     assert (reward.name, reward.required_for_success, reward.is_accuracy) == ("length_credit", False, False)

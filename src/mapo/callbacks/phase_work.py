@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Self
 
+import torch
+from jaxtyping import Bool
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 
 from mapo.modules.mapo import MAPOModule
 from mapo.modules.records import PhaseRecord
@@ -17,8 +20,8 @@ class PhaseWork:
     Attributes:
         prompts: Groups sampled.
         sampled_tokens: Tokens of all completions.
-        trained_tokens: Those of them that the update has to run: of valid completions, and where groups without signal
-            can be skipped, of groups with signal.
+        trained_tokens: Those of them that the update has to run: of completions that are trained on, and where groups
+            without signal can be skipped, of groups with signal.
         rollout_flops: Model FLOPs of sampling; 0 where they are not counted.
         update_flops: Model FLOPs of the optimizer steps, with the old and the reference log-probs that they need.
     """
@@ -57,9 +60,10 @@ class WorkCounter:
     def count(self, module: MAPOModule, record: PhaseRecord) -> PhaseWork:
         """Return the work of one rank's phase."""
         lengths = [[len(one.token_ids) for one in group] for group in record.rollouts.completions]
+        mask = record.scores.valid if record.trained is None else record.trained
         trained = [
-            [length for length, valid in zip(group, row, strict=True) if valid and needed]
-            for group, row, needed in zip(lengths, record.scores.valid.tolist(), _needed(module, record), strict=True)
+            [length for length, is_trained in zip(group, row, strict=True) if is_trained and needed]
+            for group, row, needed in zip(lengths, mask.tolist(), _needed(module, mask, record), strict=True)
         ]
         return PhaseWork(
             prompts=len(lengths),
@@ -77,18 +81,21 @@ class WorkCounter:
     def _update(self, module: MAPOModule, record: PhaseRecord, lengths: list[list[int]]) -> int:
         if self.policy is None or self.base is None:
             return 0
-        flops, on_policy = 0, len(lengths) / module.updates_per_phase
-        for place, (prompt, group) in enumerate(zip(record.rollouts.prompts, lengths, strict=True)):
+        steps = record.steps
+        if steps is None:
+            steps = torch.arange(len(lengths)) * module.updates_per_phase // max(len(lengths), 1)
+        flops = 0
+        for step, prompt, group in zip(steps.tolist(), record.rollouts.prompts, lengths, strict=True):
             if group:
                 forward = self.policy.forward(prompt, group)
                 flops += forward + self.policy.backward(prompt, group)
-                flops += 0 if place < on_policy else forward  # scored before the first optimizer step
+                flops += forward if step > 0 else 0  # scored before the first optimizer step
                 flops += self.base.forward(prompt, group) if module.objective.kl_coef else 0
         return flops
 
 
-def _needed(module: MAPOModule, record: PhaseRecord) -> list[bool]:
+def _needed(module: MAPOModule, trained: Bool[Tensor, "B G"], record: PhaseRecord) -> list[bool]:
     """Tell of every group whether the update has to run it."""
     if not module.objective.skips_silent_groups:
         return [True] * len(record.advantages)
-    return ((record.advantages != 0) & record.scores.valid).any(dim=1).tolist()
+    return ((record.advantages != 0) & trained).any(dim=1).tolist()

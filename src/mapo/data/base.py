@@ -32,6 +32,8 @@ class PromptDataModule(LightningDataModule, ABC):
         bad_rows: Under ``on_bad_row="skip"``, by name of the evaluation set: what is wrong with each row that could
             not be used, by sample id. They count as wrong: figures divide by
             ``len(eval_sets[name]) + len(bad_rows[name])``.
+        waves_per_phase: Batches of ``batch_size`` prompts that a training step is given; more than 1 under dynamic
+            sampling, which may need them.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class PromptDataModule(LightningDataModule, ABC):
         self.train_set: Sequence[Prompt] = ()
         self.eval_sets: dict[str, Sequence[Prompt]] = {}
         self.bad_rows: dict[str, dict[str, str]] = {}
+        self.waves_per_phase = 1
         self._owners: dict[str, PromptDataModule] = {}  # of the sets out of domain
 
     @abstractmethod
@@ -229,9 +232,14 @@ class PromptDataModule(LightningDataModule, ABC):
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed
         # Lightning cannot turn off shuffling here itself: overfitting means the same batches in every epoch.
         overfit = getattr(self.trainer, "overfit_batches", 0) > 0
-        return PhaseLoader(
-            self.train_set, batch_size=self.batch_size, seed=seed, shuffle=not overfit, **self._data_parallel()
-        )
+        drawn = self.waves_per_phase * self.batch_size
+        if self.waves_per_phase > 1 and len(self.train_set) < drawn:
+            raise ValueError(
+                f"{len(self.train_set)} training rows do not fill {self.waves_per_phase} waves of batch_size="
+                f"{self.batch_size} prompts, which dynamic sampling may need in a phase; lower one of them, "
+                "1 + model.dynamic_sampling.max_refills and data.batch_size, or add rows"
+            )
+        return PhaseLoader(self.train_set, batch_size=drawn, seed=seed, shuffle=not overfit, **self._data_parallel())
 
     @override
     def val_dataloader(self) -> list[EvaluationLoader]:

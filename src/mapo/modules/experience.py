@@ -20,12 +20,15 @@ class Experience:
         prompts: The prompt of every row.
         token_ids: The sampled tokens of every row, ragged.
         advantages: One dimensionless number per row.
-        trained: False for rows that carry no loss, no KL and no share of the normaliser (completions not valid).
+        trained: False for rows that carry no loss, no KL and no share of the normaliser: completions that are not
+            valid, truncated ones where those are masked, and those of groups that are left out.
         success_bins: Of the group of every row, for the logs.
         sampling_logprobs: As the rollout engine reported them, in nats, ragged.
         old_logprobs: Of the policy before the first step of the phase, in nats, zero-padded to the longest row; None
             when the current policy is that policy.
         ref_logprobs: Of the frozen reference, likewise; None until it has scored the rows.
+        steps: Optimizer step of the phase that trains on every row, -1 for rows that none does; None to cut the rows
+            into equal parts.
     """
 
     prompts: tuple[EncodedPrompt, ...]
@@ -36,18 +39,36 @@ class Experience:
     sampling_logprobs: tuple[Float[Tensor, " T"], ...]
     old_logprobs: Float[Tensor, "N T"] | None = None
     ref_logprobs: Float[Tensor, "N T"] | None = None
+    steps: Int[Tensor, " N"] | None = None
 
     @classmethod
-    def from_groups(cls, rollouts: Rollouts, scores: Scores, advantages: Float[Tensor, "B G"]) -> Self:
-        """Flatten groups to rows, prompt by prompt."""
+    def from_groups(
+        cls,
+        rollouts: Rollouts,
+        scores: Scores,
+        advantages: Float[Tensor, "B G"],
+        *,
+        trained: Bool[Tensor, "B G"] | None = None,
+        steps: Int[Tensor, " B"] | None = None,
+    ) -> Self:
+        """Flatten groups to rows, prompt by prompt.
+
+        Args:
+            rollouts: The groups.
+            scores: Theirs.
+            advantages: Theirs.
+            trained: Completions to train on; the valid ones when None.
+            steps: Optimizer step of every group, as for rows.
+        """
         rows = [(p, c) for p, group in zip(rollouts.prompts, rollouts.completions, strict=True) for c in group]
         return cls(
             prompts=tuple(prompt for prompt, _ in rows),
             token_ids=tuple(completion.token_ids for _, completion in rows),
             advantages=advantages.flatten(),
-            trained=scores.valid.flatten(),
+            trained=(scores.valid if trained is None else trained).flatten(),
             success_bins=success_bins(scores.success, valid=scores.valid).repeat_interleave(scores.valid.shape[1]),
             sampling_logprobs=tuple(logprobs for group in rollouts.sampling_logprobs for logprobs in group),
+            steps=None if steps is None else steps.repeat_interleave(scores.valid.shape[1]),
         )
 
     def __len__(self) -> int:
@@ -61,7 +82,9 @@ class Experience:
         return (torch.arange(longest) < lengths[:, None]) & self.trained[:, None]
 
     def mini_batches(self, num: int) -> list[Self]:
-        """Cut into ``num`` equal parts in order; part k holds the same prompts on any number of ranks."""
+        """Cut into ``num`` parts; part k holds the same prompts on any number of ranks, and may be empty on some."""
+        if self.steps is not None:
+            return [self._rows((self.steps == step).nonzero()[:, 0].tolist()) for step in range(num)]
         if len(self) % num:
             raise ValueError(f"{len(self)} completions do not divide into {num} mini-batches")
         size = len(self) // num

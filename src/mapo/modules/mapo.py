@@ -22,9 +22,11 @@ from mapo.losses.base import PolicyLoss
 from mapo.losses.clipped import ClippedPolicyLoss
 from mapo.losses.sampler_correction import SamplerCorrection
 from mapo.modules import startup
+from mapo.modules.dynamic_sampling import TELLING, DynamicSampling, ran_dry
 from mapo.modules.evaluation import Evaluation
 from mapo.modules.evaluator import Evaluator
 from mapo.modules.experience import Experience
+from mapo.modules.groups import Groups
 from mapo.modules.hyperparameters import store_hyperparameters
 from mapo.modules.means import Means
 from mapo.modules.objective import KLEstimator, Objective
@@ -32,14 +34,19 @@ from mapo.modules.records import PhaseRecord
 from mapo.modules.self_check import check_first_rollouts
 from mapo.modules.set_evaluation import SetEvaluation
 from mapo.modules.sigterm import StopRequest
-from mapo.modules.statistics import add_pass_statistics, add_phase_statistics, with_effective_share
+from mapo.modules.statistics import (
+    add_pass_statistics,
+    add_phase_statistics,
+    add_wave_statistics,
+    with_effective_share,
+)
 from mapo.modules.whole_steps import WholeSteps
 from mapo.policies.policy import Policy
 from mapo.rewards.base import Reward
 from mapo.rewards.scoring import check_rewards, score_completions
 from mapo.rollout.base import RolloutEngine
 from mapo.rollout.transformers import TransformersEngine
-from mapo.types import Phase, Prompt, Rollouts, Sampling, Scores
+from mapo.types import Phase, Prompt, Rollouts, Sampling
 
 
 class MAPOModule(WholeSteps, SetEvaluation):
@@ -58,6 +65,8 @@ class MAPOModule(WholeSteps, SetEvaluation):
         group_size: G, completions per prompt.
         sampling: How completions are drawn in training.
         evaluation: How completions are drawn in validation and test.
+        dynamic_sampling: Samples more prompts where groups are all right or all wrong (DAPO); null: never.
+        mask_truncated: Keep truncated completions out of the loss, though not out of their group's statistics (DAPO).
         updates_per_phase: Optimizer steps per rollout phase, each on its share of the prompts.
         max_tokens_per_micro_batch: Most tokens scored in one forward pass; changes memory and speed, never the result.
             A prompt counts once for all its completions in the pass; where it is not shared, it is rows x the longest.
@@ -82,6 +91,8 @@ class MAPOModule(WholeSteps, SetEvaluation):
         group_size: int = 12,
         sampling: Sampling = Sampling(top_p=0.99),  # noqa: B008
         evaluation: Evaluation = Evaluation(),  # noqa: B008
+        dynamic_sampling: DynamicSampling | None = None,
+        mask_truncated: bool = False,
         updates_per_phase: int = 1,
         max_tokens_per_micro_batch: int = 16384,
         kl_coef: float = 0.01,
@@ -100,7 +111,9 @@ class MAPOModule(WholeSteps, SetEvaluation):
         check_rewards(rewards)
         self.automatic_optimization = False
         self.absent_hyperparameters = store_hyperparameters(self, arguments)
+        rewards = [reward.with_limit(sampling.max_completion_tokens) for reward in rewards]
         self.policy, self.rewards, self.rollout, self.advantage = policy, tuple(rewards), rollout, advantage
+        self.dynamic_sampling, self.mask_truncated = dynamic_sampling, mask_truncated
         self.group_size, self.sampling, self.evaluation = group_size, sampling, evaluation
         self.updates_per_phase, self.max_tokens_per_micro_batch = updates_per_phase, max_tokens_per_micro_batch
         self.gradient_clip_norm, self.optimizer, self.lr_scheduler = gradient_clip_norm, optimizer, lr_scheduler
@@ -122,22 +135,43 @@ class MAPOModule(WholeSteps, SetEvaluation):
     def training_step(self, prompts: Sequence[Prompt], batch_idx: int) -> None:
         """Sample groups for this rank's prompts, score them, and update the policy on the result."""
         self.begin_step()
-        self.stop_request.obey(self.trainer)
-        means, started = Means(), time.perf_counter()
-        rollouts = self.generate(prompts, self.group_size, self.sampling, split="train", epoch=self.current_epoch)
-        sampled = time.perf_counter()
-        scores = score_completions(self.rewards, rollouts.completions)
-        scored = time.perf_counter()
+        means = Means()
+        groups = self.draw(prompts, means)
+        started, rollouts, scores = time.perf_counter(), groups.rollouts, groups.scores
         if not self.rollouts_checked:
             check_first_rollouts(self.actor, rollouts, max_tokens=self.max_tokens_per_micro_batch)
             self.rollouts_checked = True
-        advantages = self.advantage(scores, self.phase(scores, prompts))
-        experience = Experience.from_groups(rollouts, scores, advantages)
+        advantages = self.advantage(groups.used_scores, self.phase(groups))
+        trained, steps = groups.trained(mask_truncated=self.mask_truncated), groups.steps(self.updates_per_phase)
+        experience = Experience.from_groups(rollouts, scores, advantages, trained=trained, steps=steps)
         self.update(experience, rollouts.temperature, means)
         updated = time.perf_counter()
-        self.last_phase = PhaseRecord(self.phase_index, rollouts, scores, advantages)
+        self.last_phase = PhaseRecord(self.phase_index, rollouts, scores, advantages, trained, steps)
         add_phase_statistics(means, self.last_phase)
-        self.log_means(means, rollout=sampled - started, reward=scored - sampled, update=updated - scored)
+        self.log_means(means, **groups.seconds, update=updated - started)
+
+    def draw(self, prompts: Sequence[Prompt], means: Means) -> Groups:
+        """Return scored groups: one per prompt, or in waves until enough of them tell right from wrong."""
+        if self.dynamic_sampling is None:
+            return self.sample(prompts)
+        groups, told = self.dynamic_sampling.draw(
+            prompts, self.sample, rank=self.global_rank, over_ranks=self.columns_of_ranks
+        )
+        max_waves = self.dynamic_sampling.max_waves
+        add_wave_statistics(means, told, wanted=groups.num_slots, max_waves=max_waves)
+        if not (told == TELLING).any():  # the same on every rank
+            rank_zero_warn(ran_dry(told, phase=self.phase_index, sampling=self.dynamic_sampling))
+            self.trainer.should_stop = True
+        return groups
+
+    def sample(self, prompts: Sequence[Prompt]) -> Groups:
+        """Sample a group for every prompt, and have the rewards score it."""
+        self.stop_request.obey(self.trainer)
+        started = time.perf_counter()
+        rollouts = self.generate(prompts, self.group_size, self.sampling, split="train", epoch=self.current_epoch)
+        sampled = time.perf_counter()
+        scores = score_completions(self.rewards, rollouts.completions)
+        return Groups.of(rollouts, scores, rollout=sampled - started, reward=time.perf_counter() - sampled)
 
     def generate(self, prompts: Sequence[Prompt], num: int, sampling: Sampling, *, split: str, epoch: int) -> Rollouts:
         """Return ``num`` completions per prompt; the noise depends on the sample alone, not on rank or batch."""
@@ -145,21 +179,21 @@ class MAPOModule(WholeSteps, SetEvaluation):
         streams = [stream_key(self.seed, split, epoch, prompt.sample_id, 0) for prompt in prompts]
         return self.rollout.generate(self.actor, encoded, group_size=num, sampling=sampling, streams=streams)
 
-    def phase(self, scores: Scores, prompts: Sequence[Prompt]) -> Phase:
-        """Return what advantages may know of the whole batch, over all ranks."""
+    def phase(self, groups: Groups) -> Phase:
+        """Return what advantages may know of the whole batch, over all ranks; groups that are left out do not count."""
+        scores, used = groups.used_scores, float((groups.slots >= 0).sum())
         active = float(has_signal(scores.rewards, scores.valid).sum())
-        own = torch.tensor([len(prompts), active, *self.advantage.batch_sums(scores)], dtype=torch.float64)
+        own = torch.tensor([used, active, *self.advantage.batch_sums(scores)], dtype=torch.float64)
         num_groups, num_active, *sums = self.sum_over_ranks(own).tolist()
-        sample_ids = tuple(prompt.sample_id for prompt in prompts)
-        return Phase(self.phase_index, self.seed, sample_ids, int(num_groups), int(num_active), tuple(sums))
+        return Phase(self.phase_index, self.seed, groups.sample_ids, int(num_groups), int(num_active), tuple(sums))
 
     # -- the update ----------------------------------------------------------------------------------------------------
 
     def update(self, experience: Experience, temperature: float, means: Means) -> None:
         """Take ``updates_per_phase`` optimizer steps, each on its share of the prompts."""
-        parts = experience.mini_batches(self.updates_per_phase)
+        parts, spare = experience.mini_batches(self.updates_per_phase), experience.select([])
         normalisers = self.normalisers(parts)
-        parts = [self.objective.needed(part, means) for part in parts]
+        parts = [self.objective.needed(part, means, spare) for part in parts]
         cuts = self.micro_batches([part.lengths for part in parts])
         steps = [[part.select(rows) for rows in cut] for part, cut in zip(parts, cuts, strict=True)]
         steps[1:] = [[self.objective.with_old_logprobs(self.actor, rows, temperature) for rows in s] for s in steps[1:]]

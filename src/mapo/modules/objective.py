@@ -45,18 +45,20 @@ class Objective:
         """Whether groups in which no advantage differs from 0 can be left out of forward and backward passes."""
         return self.kl_coef == 0 and not self.log_entropy and self.loss.zero_without_advantage
 
-    def needed(self, rows: Experience, means: Means) -> Experience:
+    def needed(self, rows: Experience, means: Means, spare: Experience | None = None) -> Experience:
         """Return the rows that have to be run for an exact gradient; what is known of the others goes into the means.
 
         Args:
-            rows: One optimizer step's.
+            rows: One optimizer step's; none, where other ranks have all of its groups.
             means: Collects the share of skipped groups, and the loss of their tokens, 0.
+            spare: A row without a weight, run where nothing has to be; one of these rows when None.
 
         Returns:
             At least one row, without a weight where there is nothing to run.
         """
         kept = rows.with_signal if self.skips_silent_groups else torch.ones(len(rows), dtype=torch.bool)
-        needed = rows.select(kept.nonzero()[:, 0].tolist())
+        indices = kept.nonzero()[:, 0].tolist()
+        needed = spare if spare is not None and not indices else rows.select(indices)
         num_kept = needed.num_groups if kept.any() else 0
         means.add("skipped_group_share", torch.arange(rows.num_groups) >= num_kept)
         means.add("policy_loss", torch.zeros(int(rows.completion_mask[~kept].sum())))

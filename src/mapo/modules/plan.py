@@ -30,6 +30,7 @@ def plan(module: MAPOModule, data: PromptDataModule, trainer: Mapping[str, Any])
         "one phase": f"{data.batch_size} prompts x {module.group_size} completions = {completions}, "
         f"up to {completions * sampling.max_completion_tokens:,} tokens; "
         f"{module.updates_per_phase} optimizer step{'' if module.updates_per_phase == 1 else 's'}",
+        **_refills(module, data),
         "sampling": f"T={sampling.temperature:g} top_p={sampling.top_p:g} top_k={sampling.top_k} "
         f"at most {sampling.max_completion_tokens} tokens after at most {module.policy.max_prompt_tokens} of prompt",
         "evaluation": _evaluation(module.evaluation),
@@ -41,6 +42,14 @@ def plan(module: MAPOModule, data: PromptDataModule, trainer: Mapping[str, Any])
     }
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
+
+
+def _refills(module: MAPOModule, data: PromptDataModule) -> dict[str, str]:
+    dynamic = module.dynamic_sampling
+    if dynamic is None:
+        return {}
+    text = f"up to {dynamic.max_refills} x {data.batch_size} more prompts where groups are all right or all wrong"
+    return {"refills": f"{text}; an epoch has a phase per {dynamic.max_waves * data.batch_size} rows"}
 
 
 def _evaluation(evaluation: Evaluation) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mapo.types import Rollouts, Scores
@@ -18,12 +18,16 @@ class PhaseRecord:
         rollouts: The sampled groups.
         scores: What the rewards said of them.
         advantages: What the policy was updated with.
+        trained: Completions that it was updated on; the valid ones when None.
+        steps: Optimizer step that trained on every group, -1 for one that was left out; equal shares when None.
     """
 
     index: int
     rollouts: Rollouts
     scores: Scores
     advantages: Float[Tensor, "B G"]
+    trained: Bool[Tensor, "B G"] | None = None
+    steps: Int[Tensor, " B"] | None = None
 
 
 @dataclass(frozen=True)

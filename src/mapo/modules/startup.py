@@ -10,6 +10,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info
 
 from mapo.data.base import PromptDataModule
+from mapo.modules.dynamic_sampling import DynamicSampling
 from mapo.modules.evaluation import Evaluation
 from mapo.modules.micro_batches import check_row
 from mapo.modules.monitors import check_monitors
@@ -94,6 +95,12 @@ def check_batches(data: PromptDataModule, *, world_size: int, updates_per_phase:
         )
 
 
+def provide_waves(module: LightningModule, data: PromptDataModule) -> None:
+    """Have training batches hold as many prompts as dynamic sampling may need, before the loader is made."""
+    sampling = getattr(module, "dynamic_sampling", None)
+    data.waves_per_phase = sampling.max_waves if isinstance(sampling, DynamicSampling) else 1
+
+
 def check_before_validation(module: LightningModule, data: LightningDataModule, trainer: Trainer) -> None:
     """Refuse now what a fit would refuse only after the validation that opens it: its precision, rows and batches.
 
@@ -111,6 +118,7 @@ def check_before_validation(module: LightningModule, data: LightningDataModule, 
     if isinstance(trainer.strategy, ModelParallelStrategy):
         return  # its device mesh, which tells the data-parallel ranks, is not there yet
     check_batches(data, world_size=_num_ranks(trainer), updates_per_phase=getattr(module, "updates_per_phase", 1))
+    provide_waves(module, data)
     data.trainer = trainer  # as Lightning will
     data.train_dataloader()  # refuses too few rows for one phase
 
@@ -165,6 +173,7 @@ def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_p
     if isinstance(data, PromptDataModule):
         if stage == "fit":
             check_batches(data, world_size=_num_ranks(trainer), updates_per_phase=updates_per_phase)
+            provide_waves(module, data)
             check_monitors(trainer, data, getattr(module, "evaluator", None))
         check_prompts(data, renderer, stage, _fits_micro_batch(module))
 

@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from mapo.functional.certainty import certainty, success_rate
 from mapo.losses.sampler_correction import effective_share
+from mapo.modules.dynamic_sampling import TELLING
 from mapo.modules.experience import Experience
 from mapo.modules.means import Means
 from mapo.modules.objective import Objective
@@ -32,6 +35,21 @@ def add_phase_statistics(means: Means, record: PhaseRecord) -> None:
     means.add("certainty", certainty(success_rate(scores.success, valid=valid)))
     means.add("active_group_share", (record.advantages != 0).any(dim=1))
     means.add("advantage_magnitude", record.advantages.abs(), valid)
+
+
+def add_wave_statistics(means: Means, told: Int[Tensor, "B W"], *, wanted: int, max_waves: int) -> None:
+    """Add what dynamic sampling took and found.
+
+    Args:
+        means: Of the phase.
+        told: Outcomes of the sampled groups of all ranks.
+        wanted: Groups to train on, as many as a wave has.
+        max_waves: Waves that the loader has prompts for.
+    """
+    waves = told.numel() // wanted
+    means.add("sampled_waves", torch.tensor(waves))
+    means.add("found_group_share", torch.arange(wanted) < (told == TELLING).sum())
+    means.add("unused_prompt_share", torch.arange(max_waves) >= waves)
 
 
 def add_pass_statistics(means: Means, steps: Sequence[Sequence[Experience]], objective: Objective) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -77,6 +77,12 @@ class WholeSteps(PhaseCheckpoints):
     def max_over_ranks(self, values: Tensor) -> Tensor:
         """Return the largest of each number over all ranks, on the CPU."""
         return self.trainer.strategy.reduce(values.to(self.device), reduce_op="max").cpu()
+
+    def columns_of_ranks(self, values: Int[Tensor, " B"]) -> Int[Tensor, "B W"]:
+        """Return the numbers of all ranks, which have as many each, on the CPU; column r is rank r's."""
+        table = torch.zeros(len(values), self.trainer.world_size, dtype=values.dtype)
+        table[:, self.global_rank] = values
+        return self.sum_over_ranks(table)
 
     def micro_batches(self, steps: Sequence[Sequence[Row]]) -> list[list[list[int]]]:
         """Return the rows of every micro-batch of every optimizer step; see ``even_micro_batches``."""

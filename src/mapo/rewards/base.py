@@ -39,5 +39,9 @@ class Reward(ABC):
         """
         return None
 
+    def with_limit(self, max_completion_tokens: int) -> "Reward":
+        """Return this component, told the length limit of the rollouts; most do not need it."""
+        return self
+
     def close(self) -> None:
         """Release worker processes and files; called once when a run ends."""
