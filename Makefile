@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test check fast docs clean
+.PHONY: demo test check fast docs figures clean
 
 demo: $(VENV)/.installed  ## the main job: a tiny vision-language model learns to read areas and perimeters
 	$(BIN)/python -m mapo fit --config configs/mapo_tiny.yaml
@@ -23,6 +23,13 @@ fast: $(VENV)/.installed  ## the tests without those marked slow
 
 docs: $(VENV)/.docs  ## the documentation as a web site in site/
 	$(BIN)/mkdocs build --strict
+
+figures: $(VENV)/.installed  ## the pictures of docs/diagnostics.md: the demo on 96 prompts that come five times
+	$(BIN)/python -m mapo fit --config configs/mapo_tiny.yaml --validate_before_fit false \
+		--data.max_train_samples 96 --data.max_eval_samples 8 --trainer.max_epochs 5 --trainer.val_check_interval 60 \
+		--trainer.logger CSVLogger --trainer.logger.save_dir runs --trainer.logger.name figures --trainer.logger.version latest
+	mkdir -p docs/figures
+	cp runs/figures/latest/figures/certainty/*.png docs/figures/
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

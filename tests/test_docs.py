@@ -107,6 +107,9 @@ def generic(name: str) -> str:
         (r"^train/reward/.+", "train/reward/<component>"),
         (r"^train/trained_groups/.+", "train/trained_groups/<name>"),
         (r"^train/(clip_fraction|kl)/.+", r"train/\1/<bin>"),
+        (r"^certainty/successes/\d+$", "certainty/successes/<N>"),
+        (r"^certainty/advantage_sum/(none|few|half|most|all)$", "certainty/advantage_sum/<bin>"),
+        (r"^certainty/advantage_sum/[^<]+$", "certainty/advantage_sum/<branch>"),
         (r"^time/(rollout|reward|update|other)_share$", "time/<part>_share"),
         (r"^throughput/(rollout|update|phase)_(tflops|mfu)$", r"throughput/<part>_\2"),
         (r"/think_format$", "/<component>"),
@@ -143,7 +146,11 @@ def test_metrics_page_names_exactly_what_a_run_logs(in_folder: Path) -> None:
     run_command([*FIT, "--config", "everything.yaml"])
     run_command([*FIT, "--config", "everything.yaml", "--model.kl_coef", "0", "--model.log_entropy", "false"])
     folder = in_folder / "runs" / "mapo_tiny" / "version_0"
-    assert documented("Training, once per phase", "Evaluation, once per validation and set") == logged(folder.parent)
+    always = documented(
+        "Training, once per phase", "Evaluation, once per validation and set", "Certainty, once per phase"
+    )
+    now_and_then = documented("Certainty, where it can be told")
+    assert always <= logged(folder.parent) <= always | now_and_then
     files = [row[0].strip("`") for row in table_rows("metrics.md", section="The folder of a run")]
     assert all(list(folder.glob(file.rstrip("/").replace("<n>", "1"))) for file in files), files
     assert len(files) == len(list(folder.iterdir())) - 1  # one events file before training, one in it
@@ -168,6 +175,12 @@ def test_ways_to_evaluate_a_set_are_configuration(in_folder: Path, capsys: pytes
     assert printed["mathverse_*"]["sampling"]["top_p"] == 0.95
 
 
+def test_diagnostics_are_set_on_the_command_line(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (command,) = [words for block in blocks(DOCS / "diagnostics.md", "bash") for words in block.commands]
+    run_command([*command, "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out)["certainty"] == {"figures": False, "max_prompts": 1000}
+
+
 @pytest.mark.slow
 def test_metrics_page_names_exactly_what_supervised_training_logs(in_folder: Path) -> None:
     run_command(["python", "-m", "mapo", "supervised", "fit", "--config", "configs/warm_start_tiny.yaml"])
@@ -178,7 +191,7 @@ def test_every_metric_has_a_unit_and_a_meaning() -> None:
     rows = [
         row
         for row in table_rows("metrics.md")
-        if row[0].startswith(("`train", "`val", "`time", "`throughput", "`memory"))
+        if row[0].startswith(("`train", "`val", "`time", "`throughput", "`memory", "`certainty"))
     ]
     assert rows
     assert all(len(row) == 3 and all(row) for row in rows)

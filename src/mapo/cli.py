@@ -26,6 +26,7 @@ from typing_extensions import override
 
 from mapo.advantages.base import Advantage
 from mapo.argument_errors import explain
+from mapo.callbacks.certainty import CertaintyDiagnostics
 from mapo.callbacks.collapse import CollapseWarnings
 from mapo.callbacks.completions import CompletionsTable
 from mapo.callbacks.progress import PhaseProgressBar
@@ -123,6 +124,7 @@ class MapoCLI(LightningCLI):
         parser.add_lightning_class_args(CompletionsTable, "completions")
         parser.add_lightning_class_args(ClosingSummary, "summary")
         parser.add_lightning_class_args(PhaseThroughput, "throughput")
+        parser.add_lightning_class_args(CertaintyDiagnostics, "certainty")
         parser.add_lightning_class_args(CollapseWarnings, "collapse")
         parser.add_argument(
             "--validate_before_fit", type=bool, default=True, help="Evaluate before training; not done on resume."

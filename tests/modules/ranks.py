@@ -24,6 +24,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch.distributed.tensor import DTensor
 from typing_extensions import override
 
+from mapo.callbacks.certainty import CertaintyDiagnostics
 from mapo.callbacks.completions import CompletionsTable
 from mapo.data.grid_rectangles import GridRectangles
 from mapo.data.loader import PhaseLoader
@@ -58,8 +59,8 @@ strategy = "auto"
 class Record(Callback):
     """What one rank saw: its groups, the logged means, every validation."""
 
-    def __init__(self) -> None:
-        self.groups, self.logs, self.validations = {}, [], []
+    def __init__(self, diagnostics: CertaintyDiagnostics) -> None:
+        self.groups, self.logs, self.validations, self.diagnostics = {}, [], [], diagnostics
 
     @override
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
@@ -69,7 +70,8 @@ class Record(Callback):
             texts = tuple(tuple(completion.token_ids.tolist()) for completion in group)
             self.groups[record.index, encoded.prompt.sample_id] = texts, tuple(advantages.tolist())
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.logs.append({name: value for name, value in figures.items() if name.startswith("train/")})
+        logged = {name: value for name, value in figures.items() if name.startswith("train/")}
+        self.logs.append(logged | self.diagnostics.latest)
 
     @override
     def on_validation_end(self, trainer, module) -> None:
@@ -328,7 +330,8 @@ def make_trainer(folder, **settings):
 
 
 def fit(folder, module, data, *, ckpt_path=None, max_steps=-1, callbacks=(), **settings):
-    record = Record()
+    diagnostics = CertaintyDiagnostics()
+    record = Record(diagnostics)
     monitor = f"val/{'near' if isinstance(data, Sums) else 'grid_rectangles'}/accuracy"
     best = ModelCheckpoint(folder / "kept", monitor=monitor, mode="max", save_last=True)
     trainer = make_trainer(
@@ -337,7 +340,7 @@ def fit(folder, module, data, *, ckpt_path=None, max_steps=-1, callbacks=(), **s
         max_steps=max_steps,
         val_check_interval=2,
         check_val_every_n_epoch=None,
-        callbacks=[record, best, *callbacks],
+        callbacks=[diagnostics, record, best, *callbacks],
         enable_checkpointing=True,
         **settings,
     )

@@ -13,6 +13,7 @@ from typing_extensions import override
 from mapo.callbacks.log_dir import log_dir
 from mapo.callbacks.memory import device_memory, host_memory, reset_peak
 from mapo.callbacks.peak_flops import peak_tflops as peak_of
+from mapo.callbacks.phase_metrics import log_phase_metrics
 from mapo.callbacks.phase_profile import PhaseProfile
 from mapo.callbacks.phase_work import PhaseWork, WorkCounter
 from mapo.callbacks.phases import phases_finished
@@ -90,7 +91,7 @@ class PhaseThroughput(Callback):
         if isinstance(pl_module, MAPOModule):
             self._measure(trainer, pl_module, now - self._since)
             self._since = now
-            self._log(trainer)
+            log_phase_metrics(trainer, self.latest)
             self._keep_profile()
 
     def _measure(self, trainer: Trainer, module: MAPOModule, whole: float) -> None:
@@ -104,12 +105,6 @@ class PhaseThroughput(Callback):
         self._total += phase
         self.latest = figures(phase, devices=len(ranks), peak_tflops=self._peak)
         self.latest |= {f"memory/{name}": max(taken[name] for _, _, taken in ranks) for name in memory}
-
-    def _log(self, trainer: Trainer) -> None:
-        # Past `self.log`, whose bookkeeping for so many names takes longer than everything else here.
-        if trainer._logger_connector.should_update_logs:
-            for logger in trainer.loggers:
-                logger.log_metrics(self.latest, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
 
     # -- the profile ---------------------------------------------------------------------------------------------------
 
