@@ -1,11 +1,11 @@
-"""What a training step costs as groups and prompts grow: our step alone, with G and then P doubled again and again.
+"""What a training step costs as groups and prompts grow: our step alone, with larger and larger G, then P.
 
     python -m benchmarks.scaling --json scaling.json
     python -m benchmarks.scaling --groups text-p1000-c64-g8 text-p1000-c64-g16 --prompts text-p256-c64-g8
 
 Every case has its own training loop on the same random model; in a round each of them takes one step, so that a load
 that comes and goes does not favour a case. ``×`` is the median over the rounds of a row's CPU seconds divided by those
-of the row above it in the same series: 2 is proportional to what was doubled, 1 is free. A completion has exactly C
+of the row above it in the same series: where G or P doubles, 2 is proportional, 1 is free. A completion has exactly C
 tokens; the step is that of ``step_vs_trl.py``.
 """
 
@@ -115,7 +115,7 @@ def take_step(side: MapoSide) -> dict[str, Seconds]:
 
 def as_table(found: Scaling) -> str:
     """Return the one table: CPU seconds, and how they grow from row to row of a series."""
-    header = ["doubled", "case", "step s", "rollout s", "update s", "× step", "× rollout", "× update"]
+    header = ["grows", "case", "step s", "rollout s", "update s", "× step", "× rollout", "× update"]
     rows = []
     for what, cases in found.series.items():
         for smaller, case in zip([None, *cases], cases, strict=False):
