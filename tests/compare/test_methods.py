@@ -68,6 +68,13 @@ def test_the_file_that_says_most_gives_the_name():
     assert matched({"model": {"advantage": {"class_path": "ZScore", "init_args": {"eps": "1e-6"}}}}, given) == 2
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_run_that_follows_a_file_is_called_after_it(run, name):
+    (method,) = group_methods([run("a", **ALGORITHMS[name]["model"])], ALGORITHMS)
+    equal = [other for other, pattern in ALGORITHMS.items() if pattern == ALGORITHMS[name]]
+    assert method.name == " = ".join(equal)
+
+
 def test_rewards_added_to_those_of_a_run_are_found_among_them():
     given = {"rewards": [{"class_path": "a.First"}, {"class_path": "a.Length", "init_args": {"weight": 0.5}}]}
     assert matched({"rewards+": [{"class_path": "Length"}]}, given) == 1

@@ -94,6 +94,18 @@ def test_runs_that_agree_by_chance_are_not_taken_for_certain():
     assert one.sign == 0
 
 
+@pytest.mark.parametrize(("apart", "sign"), [(0, 0), (1, 0), (4, 0), (8, 1)])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_handful_of_questions_is_no_difference(apart, sign, seeds):
+    """Of 48; by McNemar's exact test, p is 1 for one question, .125 for four and .008 for eight on one side."""
+    theirs = np.ones((seeds, 48))
+    theirs[:, :apart] = 0
+    one = Bootstrap({"in": [np.ones((seeds, 48)), theirs]}).difference(0, 1, {"in": 1.0}, paired=True)
+    assert one.sign == sign
+    assert one.low < one.value < one.high
+    assert (one.p_value < 0.05) == (sign != 0)
+
+
 def test_everything_right_is_not_certain_either():
     one = Bootstrap({"in": [np.ones((3, 60))]}).level(0, {"in": 1.0})
     assert one.high == 1

@@ -49,7 +49,9 @@ def main(arguments: Sequence[str]) -> None:
     sys.stdout.write(f"{text(comparison)}\n\nreport  {given.output / 'report.md'}\n")
 
 
-def write_report(comparison: Comparison, folder: Path, *, stem: str = "report", title: str = "Comparison") -> Path:
+def write_report(
+    comparison: Comparison, folder: Path, *, stem: str = "report", title: str = "Comparison", introduction: str = ""
+) -> Path:
     """Write ``<stem>.md`` with its pictures, and ``<stem>.json``.
 
     Args:
@@ -57,6 +59,7 @@ def write_report(comparison: Comparison, folder: Path, *, stem: str = "report", 
         folder: Made if missing.
         stem: Of all its files.
         title: Of the page.
+        introduction: Markdown below it.
 
     Returns:
         The Markdown file.
@@ -68,7 +71,8 @@ def write_report(comparison: Comparison, folder: Path, *, stem: str = "report", 
     for name, figure in drawn.values():
         figure.savefig(folder / name, dpi=120)
     path = folder / f"{stem}.md"
-    path.write_text(markdown(comparison, {words: name for words, (name, _) in drawn.items()}, title=title), "utf-8")
+    figures = {words: name for words, (name, _) in drawn.items()}
+    path.write_text(markdown(comparison, figures, title=title, introduction=introduction), "utf-8")
     (folder / f"{stem}.json").write_text(json.dumps(plain(comparison), indent=1) + "\n", "utf-8")
     return path
 

@@ -131,11 +131,12 @@ def _sum(counts: Iterable[int | None]) -> int | None:
 
 
 def _name(run: Run, algorithms: Mapping[str, Any]) -> str:
-    """Return the algorithm that says most of what the run has, or else the class of its advantage."""
+    """Return the algorithm that says most of what the run has, with those equal to it, or its advantage's class."""
     counts = {name: matched(pattern, run.config) for name, pattern in algorithms.items()}
     known = {name: count for name, count in counts.items() if count}
     if known:
-        return max(known, key=lambda name: known[name])
+        best = algorithms[max(known, key=lambda name: known[name])]
+        return " = ".join(name for name in known if algorithms[name] == best)
     return _class_name((run.model.get("advantage") or {}).get("class_path", run.folder.name))
 
 

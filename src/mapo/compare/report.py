@@ -30,16 +30,24 @@ def text(comparison: Comparison) -> str:
     return "\n".join([*lines, *(f"Warning: {warning}" for warning in comparison.warnings)])
 
 
-def markdown(comparison: Comparison, figures: Mapping[str, str] | None = None, *, title: str = "Comparison") -> str:
+def markdown(
+    comparison: Comparison,
+    figures: Mapping[str, str] | None = None,
+    *,
+    title: str = "Comparison",
+    introduction: str = "",
+) -> str:
     """Return the report as Markdown.
 
     Args:
         comparison: What is reported.
         figures: Files of pictures, relative to the report, by what they show.
         title: Of the page.
+        introduction: Markdown below it.
     """
     parts = [
         f"# {title}",
+        introduction,
         _heading(comparison),
         *(f"**Warning.** {warning}" for warning in comparison.warnings),
         "\n".join(f"- {line}" for line in _sentences(comparison)),
