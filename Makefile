@@ -4,10 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test check fast docs figures clean
+.PHONY: ablation demo test check fast docs figures clean
 
 demo: $(VENV)/.installed  ## the main job: a tiny vision-language model learns to read areas and perimeters
 	$(BIN)/python -m mapo fit --config configs/mapo_tiny.yaml
+
+ablation: $(VENV)/.installed  ## every method with three seeds, resumable, and the report of it in docs/ablation.md
+	$(BIN)/python -m benchmarks.ablation
 
 test: check  ## everything: linters, tests, doctests, notebooks, the README's commands
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
