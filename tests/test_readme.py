@@ -59,7 +59,7 @@ def in_checkout(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_bash_block_is_a_known_kind_of_command() -> None:
     """A command of another kind would need a test of another kind."""
     kinds = {" ".join(words[:3]) for block in blocks(README, "bash") for words in block.commands if not block.reason}
-    assert kinds == {"make demo", "make test", "python -m mapo"}
+    assert kinds == {"make demo", "make test", "make ablation", "python -m mapo"}
     assert len(RUN_HERE) > 6
     assert len(NOT_RUN) > 4
 
@@ -77,11 +77,13 @@ def test_command_that_needs_gpus_is_accepted_and_planned(command: str, in_checko
     run_command(command.split(), runs_here=False)
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "check", "fast", "docs"])
+@pytest.mark.parametrize("target", ["demo", "test", "check", "fast", "docs", "ablation"])
 def test_make_target_exists(target: str) -> None:
     dry = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False)
     assert dry.returncode == 0, dry.stderr
-    assert {"demo": "configs/mapo_tiny.yaml", "docs": "mkdocs", "check": "mypy"}.get(target, "pytest") in dry.stdout
+    assert {"demo": "configs/mapo_tiny.yaml", "docs": "mkdocs", "check": "mypy", "ablation": "benchmarks.ablation"}.get(
+        target, "pytest"
+    ) in dry.stdout
 
 
 @pytest.mark.slow
