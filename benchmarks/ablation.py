@@ -31,6 +31,7 @@ CONFIG = Path("configs/mapo_tiny_emotion.yaml")
 # On one core: 39 s of CPU time for 30 phases of grpo.yaml with the defaults below, measured on a busy machine.
 SECONDS_PER_START, SECONDS_PER_PHASE = 12.0, 0.9
 _REFERENCE = "grpo"
+_PROMPTS_PER_PHASE = 24  # dynamic sampling takes up to three batches of 8 for a phase; the others leave two of them
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,7 @@ def _arguments(given: argparse.Namespace, method: str, seed: int) -> list[str]:
         "--trainer.max_epochs=1",
         f"--trainer.limit_train_batches={given.phases}",
         f"--trainer.val_check_interval={max(1, given.phases // 2)}",
+        f"--data.num_train={given.phases * _PROMPTS_PER_PHASE}",
         f"--data.num_eval={given.questions}",
         f"--data.eval_batch_size={given.questions}",
         "--model.evaluation.greedy=false",

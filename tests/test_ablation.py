@@ -50,7 +50,14 @@ def test_finished_runs_are_kept_interrupted_ones_continue_and_changed_ones_begin
     assert not (folder / "checkpoints").exists()
 
 
-def test_files_that_set_the_same_are_run_once_under_both_names(ablation):
+def test_files_that_set_the_same_are_run_once_under_both_names(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.chdir(tmp_path)
     module = importlib.import_module("benchmarks.ablation")
-    plans = module.plan_runs(module.parse(["--methods", "apd", "grpo", "maxrl", "--seeds", "2"]))
-    assert [(plan.method, plan.seed) for plan in plans] == [(m, s) for s in (0, 1) for m in ("apd = maxrl", "grpo")]
+    (tmp_path / "configs" / "algorithm").mkdir(parents=True)
+    for name, group_size in (("first", 8), ("other", 4), ("same", 8)):
+        (tmp_path / "configs" / "algorithm" / f"{name}.yaml").write_text(
+            f"# {name}\nmodel: {{group_size: {group_size}}}\n"
+        )
+    plans = module.plan_runs(module.parse(["--seeds", "2"]))
+    assert [(plan.method, plan.seed) for plan in plans] == [(m, s) for s in (0, 1) for m in ("first = same", "other")]

@@ -85,6 +85,13 @@ def test_budget_counts_completions_steps_and_tokens(tmp_path):
     assert budget_warnings([method], [own]) == []
 
 
+def test_dynamic_sampling_is_told_since_what_it_leaves_is_not_counted(tmp_path):
+    model = {"dynamic_sampling": {"max_refills": 2}}
+    (method,) = group_methods([read_run(write_run(tmp_path / "run", {30: {"in": HALF}}, model=model))], {})
+    (line,) = budget_warnings([method], [budget(method)])
+    assert "samples up to 3 times its rollouts" in line
+
+
 def test_unequal_budgets_and_broken_runs_are_told(tmp_path):
     results = {"phases": 20, "tokens_sampled": 30_000, "finished": False}
     folders = [

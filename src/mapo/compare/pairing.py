@@ -77,6 +77,11 @@ def budget_warnings(methods: Sequence[Method], budgets: Sequence[Budget]) -> lis
     if tokens and max(tokens.values()) > (1 + _TOKENS_APART) * min(tokens.values()):
         lines.append(f"Unequal budget: tokens sampled per run differ by more than a tenth ({_listed(tokens)}).")
     for method in methods:
+        if refills := (method.runs[0].model.get("dynamic_sampling") or {}).get("max_refills"):
+            lines.append(
+                f"Unequal budget: {method.name} samples up to {1 + refills} times its rollouts, until groups teach "
+                "something; those that it leaves are not counted."
+            )
         phases = {str(run.folder): run.results.get("phases") for run in method.runs}
         if len(set(phases.values())) > 1:
             lines.append(f"Unequal budget: the runs of {method.name} have different phases ({_listed(phases)}).")
