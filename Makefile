@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: ablation demo test check fast docs figures clean
+.PHONY: ablation demo test test-faults check fast docs figures clean
 
 demo: $(VENV)/.installed  ## the main job: a tiny vision-language model learns to read areas and perimeters
 	$(BIN)/python -m mapo fit --config configs/mapo_tiny.yaml
@@ -14,6 +14,9 @@ ablation: $(VENV)/.installed  ## every method with three seeds, resumable, and t
 
 test: check  ## everything: linters, tests, doctests, notebooks, the README's commands
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+test-faults: $(VENV)/.installed  ## fifty runs killed at moments drawn at random, and resumed
+	OMP_NUM_THREADS=1 MAPO_KILLS=50 $(BIN)/python -m pytest -q tests/faults
 
 check: $(VENV)/.installed  ## linters, types and layers
 	$(BIN)/ruff check .

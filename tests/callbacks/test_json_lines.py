@@ -1,4 +1,5 @@
 import json
+import resource
 
 import pytest
 
@@ -18,6 +19,21 @@ def test_a_lone_surrogate_survives(tmp_path):
     file = JsonLines(tmp_path / "rows.jsonl")
     file.append([{"text": "a\ud800b"}])
     assert json.loads(file.path.read_text(encoding="utf-8"))["text"] == "a\ud800b"
+
+
+def test_a_full_disk_is_named_and_leaves_whole_lines(tmp_path):
+    file = JsonLines(tmp_path / "rows.jsonl")
+    file.append([{"n": 0}])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))
+    try:
+        with pytest.raises(ValueError, match=r"rows.jsonl cannot be written: File too large. .*--ckpt_path last"):
+            file.append([{"text": "long" * 10}])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert file.path.read_text() == '{"n": 0}\n'
+    file.append([{"n": 1}])
+    assert file.path.read_text() == '{"n": 0}\n{"n": 1}\n'
 
 
 def test_a_number_that_json_lacks_is_refused(tmp_path):

@@ -82,7 +82,7 @@ def test_more_ranks_continue_a_checkpoint():
 def test_other_data_cannot_resume(change, named):
     arguments = {"prompts": rows(20), "batch_size": 4}
     state = PhaseLoader(**arguments).state_dict()
-    with pytest.raises(ValueError, match=f"cannot resume: the training data's {named}"):
+    with pytest.raises(ValueError, match=rf"cannot resume: .*\b{named}"):
         PhaseLoader(**(arguments | change)).load_state_dict(state)
 
 

@@ -99,8 +99,21 @@ def test_a_run_stopped_twice_draws_the_same_prompts(tmp_path):
 
 def test_resuming_on_changed_data_is_an_error(tmp_path):
     fit(tmp_path, every_phase(tmp_path), max_steps=2)
-    with pytest.raises(ValueError, match="cannot resume: the training data's rows is 15"):
+    with pytest.raises(
+        ValueError, match=r"changed .*\(rows is 15, was 14; fingerprint is .*data.on_changed_rows=continue"
+    ):
         fit(tmp_path, ckpt_path=tmp_path / "step=2.ckpt", data=Sums(num=15, batch_size=4))
+
+
+def test_changed_data_is_gone_on_with_where_that_is_asked_for(tmp_path):
+    fit(tmp_path, every_phase(tmp_path), max_steps=2)
+    data = Sums(num=15, batch_size=4, on_changed_rows="continue")
+    with pytest.warns(UserWarning, match=r"others than the checkpoint's \(15 now, 14 then\)"):
+        phases = fit(tmp_path, ckpt_path=tmp_path / "step=2.ckpt", data=data).phases
+    assert phases == fit(tmp_path, data=Sums(num=15, batch_size=4)).phases[1:]
+    data = Sums(batch_size=2, on_changed_rows="continue")
+    with pytest.raises(ValueError, match=r"\(batch_size is 2, was 4\).*restore these arguments, or start a new run"):
+        fit(tmp_path, ckpt_path=tmp_path / "step=2.ckpt", data=data)
 
 
 def test_overfit_batches_repeats_one_phase(tmp_path):

@@ -1,5 +1,6 @@
 """A file of JSON rows that only grows, and that a resumed run cuts back to its checkpoint."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -42,13 +43,25 @@ class JsonLines:
             path.rename(_free_name(path))
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write the rows through to the file."""
+        """Write the rows through to the file.
+
+        Raises:
+            ValueError: It cannot be written to, as on a full disk; no part of a row is left in it.
+        """
         data = b"".join(_encode(row) for row in rows)
         if not data:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(data)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab") as file:
+                file.write(data)
+        except OSError as error:
+            with contextlib.suppress(OSError):  # of a file that is not there
+                os.truncate(self.path, self.cursor.size)
+            raise ValueError(
+                f"{self.path} cannot be written: {error.strerror}. Make room or choose another folder, then continue "
+                "with --ckpt_path last"
+            ) from error
         self.cursor = Cursor(self.cursor.size + len(data), zlib.crc32(data, self.cursor.crc))
 
 

@@ -1,5 +1,6 @@
 """What a run came to, as a JSON file."""
 
+import contextlib
 import json
 import math
 import os
@@ -22,14 +23,23 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> Path:
 
     Returns:
         The file: ``results.json``, but ``results_<stage>.json`` where an evaluation would replace the results of a fit.
+
+    Raises:
+        ValueError: It cannot be written; an earlier one is as it was.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / RESULTS
     if results["stage"] != "fit" and _stage_of(path) == "fit":
         path = folder / f"results_{results['stage']}.json"
     draft = path.with_name(path.name + ".tmp")
-    draft.write_text(json.dumps(_finite(results), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(draft, path)  # noqa: PTH105 - the name says that it is atomic
+    text = json.dumps(_finite(results), indent=2, allow_nan=False) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)  # noqa: PTH105 - the name says that it is atomic
+    except OSError as error:
+        with contextlib.suppress(OSError):  # a folder that cannot be written to holds no draft
+            draft.unlink(missing_ok=True)
+        raise ValueError(f"{path} cannot be written: {error.strerror}; make room or choose another folder") from error
     return path
 
 

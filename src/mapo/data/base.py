@@ -48,6 +48,7 @@ class PromptDataModule(LightningDataModule, ABC):
         max_train_samples: int | None = None,
         max_eval_samples: int | None = None,
         out_of_domain: "Sequence[PromptDataModule]" = (),
+        on_changed_rows: Literal["error", "continue"] = "error",
     ) -> None:
         """Keep the settings; nothing is read before ``setup``.
 
@@ -64,6 +65,8 @@ class PromptDataModule(LightningDataModule, ABC):
             max_eval_samples: Use only the first rows of each evaluation set.
             out_of_domain: Further benchmarks to evaluate on, with their own settings but this one's
                 ``eval_batch_size``; their training sets are not read.
+            on_changed_rows: What training rows that have changed since a checkpoint was written (their number, ids,
+                texts, answers, or the names of their pictures) do when it is resumed: stop with an error, or continue.
 
         Raises:
             ValueError: A size is below 1, or ``on_bad_row`` is neither choice.
@@ -82,6 +85,9 @@ class PromptDataModule(LightningDataModule, ABC):
         self.system = system
         self.seed = seed
         self.on_bad_row = on_bad_row
+        if on_changed_rows not in ("error", "continue"):
+            raise ValueError(f"on_changed_rows must be 'error' or 'continue', got {on_changed_rows!r}")
+        self.on_changed_rows = on_changed_rows
         self.max_train_samples = max_train_samples
         self.max_eval_samples = max_eval_samples
         self.out_of_domain = tuple(out_of_domain)
@@ -239,7 +245,14 @@ class PromptDataModule(LightningDataModule, ABC):
                 f"{self.batch_size} prompts, which dynamic sampling may need in a phase; lower one of them, "
                 "1 + model.dynamic_sampling.max_refills and data.batch_size, or add rows"
             )
-        return PhaseLoader(self.train_set, batch_size=drawn, seed=seed, shuffle=not overfit, **self._data_parallel())
+        return PhaseLoader(
+            self.train_set,
+            batch_size=drawn,
+            seed=seed,
+            shuffle=not overfit,
+            on_changed_rows=self.on_changed_rows,
+            **self._data_parallel(),
+        )
 
     @override
     def val_dataloader(self) -> list[EvaluationLoader]:

@@ -128,7 +128,14 @@ class WarmStartDemonstrations(PromptDataModule):
         order = list(islice(self._order(seed), (self.clean_steps + self.mixed_steps) * self.batch_size))
         rows = LazyPrompts(order, lambda index, row: self._demonstrate(self.train_set[row], index, seed))
         # The order is the curriculum; shuffling would mix its stages.
-        return PhaseLoader(rows, batch_size=self.batch_size, seed=seed, shuffle=False, **self._data_parallel())
+        return PhaseLoader(
+            rows,
+            batch_size=self.batch_size,
+            seed=seed,
+            shuffle=False,
+            on_changed_rows=self.on_changed_rows,
+            **self._data_parallel(),
+        )
 
     def _draw(self, family: Family, split: str, num: int) -> list[Prompt]:
         problems = draw_problems(family, split, num, seed=0, distinct=split != "warm_start")

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_warn
 
 from mapo.types import Prompt
+
+_CONTENT = frozenset({"rows", "fingerprint"})  # what other rows change; the other keys are arguments
 
 
 class PhaseLoader:
@@ -30,6 +33,7 @@ class PhaseLoader:
         world_size: int = 1,
         seed: int = 0,
         shuffle: bool = True,
+        on_changed_rows: Literal["error", "continue"] = "error",
     ) -> None:
         """Lay out the phases.
 
@@ -40,6 +44,7 @@ class PhaseLoader:
             world_size: Number of data-parallel processes.
             seed: Of the order, >= 0.
             shuffle: Keep the rows' own order in every epoch when False.
+            on_changed_rows: What other rows than a checkpoint's do when it is resumed.
 
         Raises:
             ValueError: The rows do not fill one phase, or the phase does not divide over the ranks.
@@ -64,6 +69,7 @@ class PhaseLoader:
         self.batch_size = batch_size
         self.rank, self.world_size = rank, world_size
         self.seed, self.shuffle = seed, shuffle
+        self.on_changed_rows = on_changed_rows
         self.epoch = self.position = 0
         self._fingerprint: str | None = None
         # Lightning calls set_epoch on `loader.batch_sampler.sampler`; an attribute `sampler` of our own would make
@@ -97,17 +103,21 @@ class PhaseLoader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the last phase of ``state``; the number of ranks may differ.
 
+        With other rows, where ``on_changed_rows`` allows them, the epoch goes on at the same place of its new order.
+
         Raises:
             ValueError: The rows, or what decides on their order, are not those of the checkpoint.
         """
-        for key, value in self._identity().items():
-            if state.get(key) != value:
-                raise ValueError(
-                    f"cannot resume: the training data's {key} is {value!r}, the checkpoint was written with "
-                    f"{state.get(key)!r}. Rows would be skipped or repeated; restore it, or start a new run from the "
-                    "checkpoint's weights"
-                )
-        self.epoch, self.position = state["epoch"], state["position"]
+        own = self._identity()
+        changed = {key for key, value in own.items() if state.get(key) != value}
+        if changed and (self.on_changed_rows == "error" or not changed <= _CONTENT):
+            raise ValueError(_cannot_resume(own, state, changed))
+        if changed:
+            rank_zero_warn(
+                f"the training rows are others than the checkpoint's ({len(self.prompts)} now, {state['rows']} then): "
+                "in this epoch some may be drawn twice, others not at all"
+            )
+        self.epoch, self.position = state["epoch"], min(state["position"], len(self))
 
     def _identity(self) -> dict[str, Any]:
         if self._fingerprint is None:
@@ -162,6 +172,16 @@ class EvaluationLoader:
         for start in range(0, len(self.prompts), self.batch_size):
             stop = min(start + self.batch_size, len(self.prompts))
             yield [self.prompts[i] for i in range(start + self.rank, stop, self.world_size)]
+
+
+def _cannot_resume(own: Mapping[str, Any], stored: Mapping[str, Any], changed: Set[str]) -> str:
+    differences = [f"{key} is {own[key]!r}, was {stored.get(key)!r}" for key in own if key in changed]
+    advice = "restore them" if changed <= _CONTENT else "restore these arguments"
+    allowed = ", or go on with the new rows by data.on_changed_rows=continue" if changed <= _CONTENT else ""
+    return (
+        f"cannot resume: the training data has changed since the checkpoint was written ({'; '.join(differences)}). "
+        f"Rows would be skipped or repeated; {advice}{allowed}, or start a new run"
+    )
 
 
 def fingerprint(prompts: Sequence[Prompt]) -> str:
