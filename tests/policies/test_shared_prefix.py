@@ -233,7 +233,9 @@ def test_reference(lora, tiny_vl_path, make_prompt):
         for parameter in policy.trainable_parameters():
             parameter.add_(0.02)
     with policy.as_reference():
-        assert tokens_run(policy, rows) == len(rows[0][0].input_ids) + sum(max(n - 1, 0) for n in LENGTHS)
+        assert tokens_run(policy.reference or policy, rows) == len(rows[0][0].input_ids) + sum(
+            max(n - 1, 0) for n in LENGTHS
+        )
         reference = policy.score(*rows, temperature=1.0).logprobs
     assert torch.equal(reference, before)
     assert (policy.score(*rows, temperature=1.0).logprobs - before).abs().max() > 1e-3
