@@ -8,6 +8,8 @@ import ranks
 import torch
 from torch.distributed.checkpoint import FileSystemReader
 
+from mapo.modules.mapo import MAPOModule
+
 pytestmark = pytest.mark.slow
 
 TWICE = {"updates_per_phase": 2}
@@ -200,6 +202,9 @@ def test_checkpoints_of_adapters_hold_nothing_else(both, sharded):
     in_one_file = torch.load(both[0]["half of adapters"]["last"], weights_only=True)["state_dict"]
     assert in_parts == set(in_one_file)
     assert all("lora_" in name for name in in_parts)
+    module = MAPOModule.load_from_checkpoint(folder)
+    for name, weight in module.state_dict().items():
+        torch.testing.assert_close(weight, in_one_file[name], **WEIGHTS)
 
 
 @pytest.mark.parametrize(("where", "run"), [(0, "continued on one"), (1, "continued on two")])

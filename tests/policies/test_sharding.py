@@ -90,6 +90,13 @@ def test_a_state_dict_with_adapters_holds_them_alone(load):
     assert len(load().state_dict()) > len(state)
 
 
+def test_weights_that_deepspeed_has_partitioned_are_refused(load):
+    policy = load()
+    policy.trainable_parameters()[0].ds_id = 7  # what ZeRO-3 marks its own with
+    with pytest.raises(ValueError, match=r"DeepSpeed ZeRO-3 .* train under configs/trainer/fsdp2\.yaml"):
+        gather(policy)
+
+
 def test_other_architectures_are_refused(mesh, load, monkeypatch):
     policy = load()
     monkeypatch.setattr(type(policy._network()), "get_decoder", lambda self: torch.nn.Linear(1, 1))

@@ -4,6 +4,7 @@ import inspect
 import os
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from typing_extensions import override
 
+from mapo.modules.checkpoint_files import read_state
 from mapo.modules.checkpoint_io import use_whole_files
 from mapo.modules.hyperparameters import rebuilding
 from mapo.modules.log_cursor import log_cursor, log_pending
@@ -25,6 +27,7 @@ from mapo.modules.provenance import (
     provenance,
     say_differences,
 )
+from mapo.modules.sharded_files import as_one_file
 from mapo.modules.stop_checkpoint import StopCheckpoint
 from mapo.policies.model import PolicyModel
 from mapo.policies.policy import Policy
@@ -121,8 +124,16 @@ class PhaseCheckpoints(LightningModule):
     @classmethod
     @override
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """Rebuild the module from its checkpoint; arguments given here win over the stored ones."""
-        stored = torch.load(checkpoint_path, map_location="cpu", weights_only=True, mmap=True)
+        """Rebuild the module from its checkpoint; arguments given here win over the stored ones.
+
+        Of a sharded checkpoint, a folder, the weights are held twice meanwhile.
+        """
+        sharded = isinstance(checkpoint_path, str | Path) and Path(checkpoint_path).is_dir()
+        stored = (
+            read_state(Path(checkpoint_path))
+            if sharded
+            else torch.load(checkpoint_path, map_location="cpu", weights_only=True, mmap=True)
+        )
         missing = [name for name in stored.get("absent_hyperparameters", []) if name not in kwargs]
         if missing:
             raise ValueError(
@@ -131,6 +142,7 @@ class PhaseCheckpoints(LightningModule):
             )
         overrides = {name: value for name, value in kwargs.items() if name in inspect.signature(cls).parameters}
         with rebuilding(stored["hyper_parameters"], overrides) as absent:
-            module = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+            file = as_one_file(Path(checkpoint_path)) if sharded else checkpoint_path
+            module = super().load_from_checkpoint(file, *args, **kwargs)
         module.absent_hyperparameters = absent
         return module

@@ -91,6 +91,7 @@ class SupervisedModule(WholeSteps):
 
     @override
     def on_validation_start(self) -> None:
+        super().on_validation_start()
         gather(self.actor)  # ranks need not have the same number of micro-batches
 
     @override

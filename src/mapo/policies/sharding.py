@@ -54,7 +54,11 @@ def gathered(policy: PolicyModel) -> Iterator[None]:
     """Within this context every rank has all weights, as plain tensors, so that none waits for another.
 
     All ranks must enter it, unless ``gather`` was called before. Weights that are not sharded are left alone.
+
+    Raises:
+        ValueError: As ``gather``.
     """
+    _refuse_deepspeed(policy)
     if policy.gathered or not is_sharded(policy):
         yield
         return
@@ -69,8 +73,9 @@ def gather(policy: PolicyModel) -> None:
     """Give every rank all weights until ``scatter``; every rank must call it.
 
     Raises:
-        ValueError: They do not fit into the memory that is free.
+        ValueError: They do not fit into the memory that is free, or DeepSpeed has partitioned them.
     """
+    _refuse_deepspeed(policy)
     if policy.gathered or not is_sharded(policy):
         return
     _check_room(policy)
@@ -131,6 +136,14 @@ def _shard(policy: PolicyModel, mesh: DeviceMesh, *, dtype: torch.dtype | None, 
 
 def _parts(policy: PolicyModel) -> list[FSDPModule]:
     return [module for module in policy.modules() if isinstance(module, FSDPModule)]
+
+
+def _refuse_deepspeed(policy: PolicyModel) -> None:
+    if any(hasattr(weight, "ds_id") for weight in policy.parameters()):
+        raise ValueError(
+            "DeepSpeed ZeRO-3 has partitioned the weights, which are gathered neither for rollouts in this process nor "
+            "for validation; train under configs/trainer/fsdp2.yaml, or demonstrations alone, without validation"
+        )
 
 
 def _check_room(policy: PolicyModel) -> None:
