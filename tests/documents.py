@@ -69,6 +69,8 @@ def run_command(words: list[str], *, runs_here: bool = True) -> None:
         extra = []
     elif not runs_here:
         extra = ["--plan=true"] if subcommand == "fit" else ["--print_config"]
+    elif subcommand == "export":
+        extra = []  # it takes no longer
     elif arguments[0] == "supervised":
         extra = _SHORT_SUPERVISED
     elif subcommand == "compare":

@@ -34,6 +34,11 @@ def main(args: Sequence[str] | None = None) -> None:
 
         compare(arguments[1:])
         return
+    if arguments[0] == "export":
+        from mapo.export import run as run_export
+
+        run_export(arguments[1:])
+        return
     from mapo.cli import run  # imports Lightning, several seconds
 
     run(arguments)

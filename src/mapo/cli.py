@@ -8,7 +8,6 @@ import os
 import pickle
 import pkgutil
 import sys
-import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,11 +39,11 @@ from mapo.modules.continuing import checkpoint_folders, continue_run, last_check
 from mapo.modules.mapo import MAPOModule
 from mapo.modules.plan import plan
 from mapo.modules.supervised import SupervisedModule
+from mapo.refusal import raised_here, refuse
 from mapo.rewards.base import Reward
 from mapo.rollout.base import RolloutEngine
 from mapo.usage import COMMANDS, DESCRIPTION, USAGE
 
-_PACKAGE = Path(__file__).parent
 _CHECKPOINT_KEYWORDS = ("best", "last", "hpc")  # and "registry:...": what Lightning takes instead of a path
 
 # What Lightning and PyTorch say on every run, and nobody here can act on.
@@ -276,23 +275,17 @@ def run(arguments: Sequence[str]) -> None:
             args=arguments,
         )
     except UsageError as error:
-        _exit(explain(str(error), arguments, error.options, _component_classes()))
+        refuse(explain(str(error), arguments, error.options, _component_classes()))
     except (ValueError, FloatingPointError, OSError, MisconfigurationException) as error:
-        if os.environ.get("MAPO_DEBUG") or not _is_for_the_user(error):
+        if not _is_for_the_user(error):
             raise
-        _exit(str(error))
+        refuse(str(error))
 
 
 def _is_for_the_user(error: Exception) -> bool:
     """Tell a refusal by this package, by Lightning's configuration or by the file system from a fault of a library."""
-    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    of_a_file = isinstance(error, OSError) and error.filename is not None
-    return of_a_file or isinstance(error, MisconfigurationException) or raised_in.is_relative_to(_PACKAGE)
-
-
-def _exit(message: str) -> NoReturn:
-    sys.stderr.write(f"mapo: error: {' '.join(message.split())}\n")
-    raise SystemExit(2)
+    of_lightning = isinstance(error, MisconfigurationException) and not os.environ.get("MAPO_DEBUG")
+    return of_lightning or raised_here(error)
 
 
 def _silence() -> None:

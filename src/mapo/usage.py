@@ -1,6 +1,8 @@
 """What ``mapo --help`` says; without an import, so that it is there at once."""
 
-USAGE = "mapo [supervised] {fit,validate,test,predict} [--config FILE]... [--KEY VALUE]...\n       mapo compare RUN..."
+USAGE = """mapo [supervised] {fit,validate,test,predict} [--config FILE]... [--KEY VALUE]...
+       mapo compare RUN...
+       mapo export --ckpt_path FILE --output FOLDER"""
 
 DESCRIPTION = """Fine-tune vision-language models with Mixed Advantage Policy Optimization (arXiv 2509.18849).
 
@@ -10,6 +12,7 @@ commands:
   test      the same, logged under test/
   predict   completions with their scores, in predictions.jsonl
   compare   accuracies of finished runs by method, with how sure they are
+  export    a checkpoint's policy as a folder that transformers, peft and vLLM load
 
 examples:
   mapo fit --config configs/mapo_tiny.yaml                        train on any machine, in minutes
@@ -19,6 +22,7 @@ examples:
   mapo fit --config A.yaml --ckpt_path runs/.../last.ckpt         continue a run
   mapo validate --config A.yaml --ckpt_path runs/.../last.ckpt    figures of a checkpoint
   mapo compare runs/mapo_tiny                                     which method did better, and how sure that is
+  mapo export --ckpt_path runs/.../last.ckpt --output my_model    publish a checkpoint (mapo export --help)
   mapo supervised fit --config configs/warm_start_tiny.yaml       supervised training on demonstrations
 
 more help:

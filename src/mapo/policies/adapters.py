@@ -1,6 +1,6 @@
 """Low-rank adapters as a part of the weights they adapt, for as long as tokens are sampled."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -41,25 +41,58 @@ def merged_adapters(model: Any) -> Iterator[str | None]:
                 weight.data = data
 
 
+def merged_weights(model: Any, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a LoRA model's weights under the names of its base model, the adapters added to what they adapt.
+
+    W' = W + (α / r) B A, summed and kept in float32.
+
+    Args:
+        model: Made by peft.
+        weights: Its state dict; its own weights, which may be sharded, are not looked at.
+
+    Raises:
+        ValueError: The adapters are not plain LoRA beside linear layers.
+    """
+    left = dict(weights)
+    for name, layer in model.named_modules():
+        if not _is_adapted(layer):
+            continue
+        if not _is_plain(layer):
+            raise ValueError(f"{name} cannot be merged: its adapters are not plain LoRA beside a linear layer")
+        total = left.pop(f"{name}.base_layer.weight").float()
+        for adapter in layer.active_adapters:
+            down, up = (left.pop(f"{name}.lora_{side}.{adapter}.weight").float() for side in "AB")
+            total = total + layer.scaling[adapter] * (up @ down)
+        left[f"{name}.weight"] = total
+    return {name.removeprefix("base_model.model.").replace(".base_layer.", "."): w for name, w in left.items()}
+
+
+def _is_adapted(module: Any) -> bool:
+    from peft.tuners.lora import LoraLayer
+
+    return isinstance(module, LoraLayer)
+
+
+def _is_plain(layer: Any) -> bool:
+    from peft.tuners.lora import Linear
+
+    return not (type(layer) is not Linear or layer.merged or layer.lora_variant or any(layer.lora_bias.values()))
+
+
 def _adapted_layers(model: Any) -> list[Any]:
     if not hasattr(model, "disable_adapter"):
         return []
-    from peft.tuners.lora import LoraLayer
-
-    return [module for module in model.modules() if isinstance(module, LoraLayer)]
+    return [module for module in model.modules() if _is_adapted(module)]
 
 
 def _why_not(layers: list[Any]) -> str | None:
     if not layers:
         return None
-    from peft.tuners.lora import Linear
-
     weights = [layer.get_base_layer().weight for layer in layers]
     if any(isinstance(weight.data, DTensor) for weight in weights):
         return "its weights are sharded"
-    for layer in layers:
-        if type(layer) is not Linear or layer.merged or layer.lora_variant or any(layer.lora_bias.values()):
-            return "its adapters are not plain LoRA beside linear layers"
+    if not all(map(_is_plain, layers)):
+        return "its adapters are not plain LoRA beside linear layers"
     if weights[0].device.type == "cuda":
         needed, (free, _) = sum(weight.nbytes for weight in weights), torch.cuda.mem_get_info(weights[0].device)
         if needed > free / 2:

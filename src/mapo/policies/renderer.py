@@ -48,6 +48,11 @@ class Renderer:
         """What the chat template writes of every answer, such as ``<think>``; empty for most templates."""
         return find_prefill(self._render)
 
+    @property
+    def chat_template(self) -> Any:
+        """The Jinja template in use, or several by name."""
+        return (self.processor or self.tokenizer).chat_template
+
     @cached_property
     def _placeholders(self) -> tuple[str, ...]:
         tokens = (getattr(self.processor, name, None) for name in ("image_token", "video_token"))
