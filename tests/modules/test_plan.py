@@ -23,6 +23,11 @@ TRAINER = {
 }
 
 
+@pytest.fixture(autouse=True)
+def without_network(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
 def lines(trainer=TRAINER, data=None, **arguments) -> dict[str, str]:
     settings = {"policy": Policy(path="somewhere/model"), "rewards": [EvenLength(weight=0.9)], "kl_coef": 0.01}
     text = plan(MAPOModule(**settings | arguments), data or Sums(batch_size=16), trainer)

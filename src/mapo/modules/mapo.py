@@ -29,6 +29,7 @@ from mapo.modules.experience import Experience
 from mapo.modules.groups import Groups
 from mapo.modules.hyperparameters import store_hyperparameters
 from mapo.modules.means import Means
+from mapo.modules.memory_report import report_memory
 from mapo.modules.objective import KLEstimator, Objective
 from mapo.modules.records import PhaseRecord
 from mapo.modules.self_check import check_first_rollouts
@@ -228,6 +229,8 @@ class MAPOModule(WholeSteps, SetEvaluation):
     def setup(self, stage: str) -> None:
         """Check the run against its data and its trainer, before any weight is loaded."""
         startup.check_run(self, self.policy, stage, self.updates_per_phase)
+        if stage == "fit":
+            report_memory(self)
 
     def configure_model(self) -> None:
         """Load the weights, once; new ones, such as adapters, are drawn from the module's seed."""

@@ -8,10 +8,12 @@ from mapo.data.base import PromptDataModule
 from mapo.modules.evaluation import Evaluation
 from mapo.modules.hyperparameters import NotDescribableError, describe
 from mapo.modules.mapo import MAPOModule
+from mapo.modules.memory import Layout, estimate
+from mapo.modules.memory_report import memory_table
 
 
 def plan(module: MAPOModule, data: PromptDataModule, trainer: Mapping[str, Any]) -> str:
-    """Return the plan of a fit as an aligned table.
+    """Return the plan of a fit as an aligned table, and what memory it takes.
 
     Args:
         module: Not yet loaded.
@@ -37,11 +39,17 @@ def plan(module: MAPOModule, data: PromptDataModule, trainer: Mapping[str, Any])
         "ends after": _end(trainer),
         "devices": f"{trainer['devices']} x {trainer['accelerator']} on {trainer['num_nodes']} node(s), "
         f"strategy {_name(trainer['strategy'])}, precision {trainer['precision'] or '32-true'}",
-        "memory": "16 bytes per trained parameter (float32 weights, gradients, Adam's two moments), "
-        "before frozen weights, activations and caches",
     }
     width = max(map(len, rows))
-    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
+    lines = [f"{name:<{width}}  {text}" for name, text in rows.items()]
+    return "\n".join([*lines, "", _memory(module, data.batch_size, Layout.of(trainer))])
+
+
+def _memory(module: MAPOModule, batch_size: int, layout: Layout) -> str:
+    try:
+        return memory_table(estimate(module, batch_size, layout), layout)
+    except ValueError as reason:  # a plan can be made where the model cannot be looked at
+        return f"Memory: not known here, since {reason}"
 
 
 def _refills(module: MAPOModule, data: PromptDataModule) -> dict[str, str]:

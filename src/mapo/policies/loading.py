@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-_VISION_TOWERS = ("visual", "vision_tower", "vision_model", "vision_encoder")
+VISION_TOWERS = ("visual", "vision_tower", "vision_model", "vision_encoder")
 
 
 def load_config(path: str, **kwargs: Any) -> Any:
@@ -76,7 +76,7 @@ def freeze_vision(network: nn.Module) -> None:
     Raises:
         ValueError: The model has none.
     """
-    towers = [module for name, module in network.named_modules() if name.rpartition(".")[2] in _VISION_TOWERS]
+    towers = [module for name, module in network.named_modules() if name.rpartition(".")[2] in VISION_TOWERS]
     if not towers:
         raise ValueError(f"freeze_vision=True, but {type(network).__name__} has no vision tower; leave it False")
     for tower in towers:

@@ -92,7 +92,7 @@ class Policy:
         Raises:
             ValueError: Nothing can be loaded from ``path``, or the model has no chat template.
         """
-        path, options = self._resolve(), self._options()
+        path, options = self.resolve(), self._options()
         config = load_config(path, **options)
         tokenizer = load_tokenizer(path, **options)
         processor = None
@@ -122,25 +122,29 @@ class Policy:
             ValueError: As ``load_renderer``; or there is no vision tower to freeze or no module to adapt.
         """
         renderer = self.load_renderer()
-        path, options = self._resolve(), self._options()
+        path, options = self.resolve(), self._options()
         frozen = getattr(torch, self.frozen_dtype)
         # With LoRA nearly all weights are frozen, and a 7B model in float32 would only pass through host memory.
         dtype = frozen if self.lora else torch.float32
         network = load_network(path, load_config(path, **options), dtype=dtype, **options)
         copied = _frozen_copy(network, frozen) if reference and self.lora is None else None
-        if self.freeze_vision:
-            freeze_vision(network)
-        if self.gradient_checkpointing:
-            enable_checkpointing(network)
-        if self.lora is not None:
-            network = _add_lora(network, self.lora)
+        network = self.prepare(network)
         set_precision(network.parameters(), frozen=frozen)
         policy = PolicyModel(network, renderer, reference=copied, reference_on_host=self.reference_on_host)
         if self.share_prefix and (reason := policy.share_prefix()) is not None:
             rank_zero_info(f"Every completion is scored with its own copy of the prompt, which is slower: {reason}")
         return policy
 
-    def _resolve(self) -> str:
+    def prepare(self, network: Any) -> Any:
+        """Return a network of which that much is trained as this recipe says, with adapters where it asks for them."""
+        if self.freeze_vision:
+            freeze_vision(network)
+        if self.gradient_checkpointing:
+            enable_checkpointing(network)
+        return network if self.lora is None else _add_lora(network, self.lora)
+
+    def resolve(self) -> str:
+        """Return the path or Hub name that can be loaded from."""
         if self.path != "builtin":
             return os.path.expanduser(self.path)  # noqa: PTH111 - a Path would drop the "./" that tells a folder
         from mapo.policies.builtin import builtin_path

@@ -8,8 +8,8 @@ import torch
 from mapo.types import EncodedPrompt
 
 _ROWS_ON_CPU = 128
-_DRAW_BYTES = 48  # of every token of the vocabulary: logits, law, weights, and their sums in double precision
-_SPARE = 0.1  # of the free memory, for what the allocator cannot use
+DRAW_BYTES = 48  # of every token of the vocabulary: logits, law, weights, and their sums in double precision
+SPARE = 0.1  # of the free memory, for what the allocator cannot use
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ def plan(
     def needed(wanted: Capacity) -> int:
         copies = wanted.prompts if footprint.shared else wanted.rows
         tokens = copies * prompt_tokens + wanted.rows * completion_tokens
-        return tokens * footprint.cache_bytes + wanted.rows * footprint.vocabulary * _DRAW_BYTES
+        return tokens * footprint.cache_bytes + wanted.rows * footprint.vocabulary * DRAW_BYTES
 
     if free_bytes is None:
         return capacity(most)
-    left = int(free_bytes * (1 - _SPARE)) - min(together, num * prompt_tokens) * footprint.prefill_bytes
+    left = int(free_bytes * (1 - SPARE)) - min(together, num * prompt_tokens) * footprint.prefill_bytes
     for rows in range(most, 0, -1):
         if needed(capacity(rows)) <= left:
             return capacity(rows)
