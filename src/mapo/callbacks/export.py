@@ -1,11 +1,13 @@
 """Export of the trained policy at the end of a fit."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 from typing_extensions import override
 
 from mapo.callbacks.log_dir import log_dir
@@ -13,6 +15,7 @@ from mapo.callbacks.phases import phases_finished
 from mapo.modules.export_folder import ExportFolder
 from mapo.modules.stored_policy import read_policy
 from mapo.policies.saving import SavedType
+from mapo.policies.sharding import full_state_dict
 
 
 class HuggingFaceExport(Checkpoint):  # Lightning calls checkpoint callbacks last: after results.json is written
@@ -56,9 +59,16 @@ class HuggingFaceExport(Checkpoint):  # Lightning calls checkpoint callbacks las
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._run_folder is None or not trainer.is_global_zero:
+        if self._run_folder is None:
             return
-        output, module = self._output(self._run_folder), cast(Any, pl_module)
+        weights = full_state_dict(cast(Any, pl_module).actor) if self.which == "last" else None
+        if trainer.is_global_zero:
+            self._write(trainer, pl_module, self._run_folder, weights)
+
+    def _write(
+        self, trainer: Trainer, pl_module: LightningModule, run_folder: Path, weights: Mapping[str, Tensor] | None
+    ) -> None:
+        output, module = self._output(run_folder), cast(Any, pl_module)
         if self.which == "best":
             stored = read_policy(_savers(trainer)[0].best_model_path, trust_remote_code=module.policy.trust_remote_code)
             actor, phase = stored.load(), stored.phase
@@ -69,7 +79,8 @@ class HuggingFaceExport(Checkpoint):  # Lightning calls checkpoint callbacks las
             base=module.policy.path,
             phase=phase,
             hyperparameters=dict(module.hparams),
-            run_folder=self._run_folder,
+            run_folder=run_folder,
+            weights=weights,
         )
         rank_zero_info(f"The {self.which} policy is in {output.path}")
 
