@@ -182,14 +182,16 @@ def test_what_cannot_be_exported_is_refused_in_one_line(folder, tmp_path, tiny_v
     stored = torch.load(path, weights_only=True)
     stored["hyper_parameters"]["policy"]["trust_remote_code"] = True
     torch.save(stored, tmp_path / "code.ckpt")
+    (tmp_path / "run").mkdir()
     (tmp_path / "shards").mkdir()
-    (tmp_path / "shards" / ".metadata").touch()
+    (tmp_path / "shards" / "__0_0.distcp").touch()
     for given, words in (
         (["--ckpt_path", "none.ckpt"], "none.ckpt does not exist"),
         (["--ckpt_path", "text.ckpt"], "the checkpoint text.ckpt is damaged: "),
         (["--ckpt_path", "other.ckpt"], "holds no policy"),
         (["--ckpt_path", "code.ckpt"], "asks to run the code that the model at 'builtin' brings"),
-        (["--ckpt_path", "shards"], "python -m lightning.pytorch.utilities.consolidate_checkpoint shards"),
+        (["--ckpt_path", "shards"], "the checkpoint shards is damaged: it has no .metadata"),
+        (["--ckpt_path", "run"], "run is a folder; name a checkpoint in it"),
         (["--ckpt_path", path, "--base_model", str(tiny_vl_path)], "weights are not those of"),
         (["--ckpt_path", path, "--dtype", "int8"], "invalid choice: 'int8'"),
         ([], "required: --ckpt_path"),

@@ -28,7 +28,8 @@ def export(
     """Export the policy of a checkpoint.
 
     Args:
-        ckpt_path: A file that ``fit`` saved; the run's figures are looked for beside it and in the folder above.
+        ckpt_path: What ``fit`` saved, a file or the folder of a sharded one; the run's figures are looked for beside it
+            and in the folder above.
         folder: Where and how.
         base_model: Where the model is now that was trained; None: where it was.
         trust_remote_code: Run the code that this model brings.

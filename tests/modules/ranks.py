@@ -26,6 +26,7 @@ from typing_extensions import override
 
 from mapo.callbacks.certainty import CertaintyDiagnostics
 from mapo.callbacks.completions import CompletionsTable
+from mapo.callbacks.export import HuggingFaceExport
 from mapo.data.grid_rectangles import GridRectangles
 from mapo.data.loader import PhaseLoader
 from mapo.data.plane_figures import PlaneFigures
@@ -225,6 +226,13 @@ def mixed(folder, path, **settings):
 def resumed(folder, path, *, ckpt_path=None, max_steps=-1, **settings):
     module = make_module(path, **common(settings))
     return fit(folder, module, Sums(), ckpt_path=ckpt_path, max_steps=max_steps)
+
+
+def exported(folder, path, *, lora=False, **settings):
+    """Two phases, and an export when they are over."""
+    module = make_module(path, policy=Policy(path=path, lora=Lora(rank=2) if lora else None), **common(settings))
+    callback = HuggingFaceExport(str(folder / "export"), dtype="float32")
+    return fit(folder, module, Sums(), max_steps=2, callbacks=[callback])
 
 
 def stopped(folder, path, **settings):

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mapo.modules.checkpoint_files import read_state, require_whole
 from mapo.policies.model import PolicyModel
 from mapo.policies.policy import Lora, Policy
 
-_SHARDED = ".metadata"  # what torch.distributed.checkpoint leaves in a folder of its own
+_WEIGHTS = "state_dict."  # before the names of weights in a sharded checkpoint
 
 
 @dataclass(frozen=True)
@@ -60,21 +61,19 @@ def read_policy(
     """Read what a checkpoint holds of its policy; nothing else of its run is built.
 
     Args:
-        ckpt_path: A file that ``fit`` saved, of any module of this package, on any number of ranks.
+        ckpt_path: What ``fit`` saved, of any module of this package, on any number of ranks: a file, or the folder of
+            a sharded one.
         base_model: Where the model is now that was trained; None: where it was.
         trust_remote_code: Run the code that the model brings; that the checkpoint says so is not enough.
 
     Raises:
-        ValueError: There is no such file, it is no checkpoint of this package, it is a folder of shards, or its model
-            brings code that is not to be run.
+        ValueError: There is no such file, it is no checkpoint of this package or a damaged one, or its model brings
+            code that is not to be run.
     """
     checkpoint = _read(Path(ckpt_path))
     hyperparameters = checkpoint.get("hyper_parameters", {})
-    weights = {
-        name.removeprefix("actor."): weight
-        for name, weight in checkpoint.get("state_dict", {}).items()
-        if name.startswith("actor.")
-    }
+    stored = checkpoint.get("state_dict") or _shards(Path(ckpt_path))
+    weights = {name.removeprefix("actor."): weight for name, weight in stored.items() if name.startswith("actor.")}
     if "policy" not in hyperparameters or not weights:
         raise ValueError(f"{ckpt_path} holds no policy; it must be a checkpoint that `mapo fit` saved")
     recipe = _recipe(hyperparameters["policy"])
@@ -93,20 +92,34 @@ def read_policy(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        if (path / _SHARDED).exists():
-            raise ValueError(
-                f"{path} is a checkpoint in shards; make one file of it first: "
-                f"python -m lightning.pytorch.utilities.consolidate_checkpoint {path}"
-            )
+    if path.is_dir() and not any(path.glob("*.distcp")):
         raise ValueError(f"{path} is a folder; name a checkpoint in it, such as {path / 'last.ckpt'}")
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"{path} does not exist; checkpoints are in a run's folder, under checkpoints/")
     require_whole(path)
     try:
         return read_state(path)
     except (RuntimeError, AttributeError, TypeError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is no checkpoint of this package: {error}") from error
+
+
+def _shards(folder: Path) -> dict[str, Tensor]:
+    """Return the weights of a sharded checkpoint, put together in this process; nothing for a file."""
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+    from torch.distributed.checkpoint.state_dict_loader import load
+
+    if not folder.is_dir():
+        return {}
+    reader = FileSystemReader(folder)
+    described = reader.read_metadata().state_dict_metadata
+    weights = {
+        name: torch.empty(found.size, dtype=found.properties.dtype)
+        for name, found in described.items()
+        if name.startswith(_WEIGHTS) and isinstance(found, TensorStorageMetadata)
+    }
+    load(weights, storage_reader=reader, no_dist=True)
+    return {name.removeprefix(_WEIGHTS): weight for name, weight in weights.items()}
 
 
 def _recipe(stored: Mapping[str, Any]) -> Policy:

@@ -11,6 +11,7 @@ from torch import Tensor
 from mapo.policies.adapters import merged_weights
 from mapo.policies.companions import save_companions
 from mapo.policies.model import PolicyModel
+from mapo.policies.sharding import full_state_dict
 
 SavedType = Literal["float32", "bfloat16"]
 
@@ -39,7 +40,7 @@ def save_policy(
         ValueError: The adapters are not plain LoRA beside linear layers and cannot be merged.
     """
     path, network = Path(folder), actor.model
-    state = {name.removeprefix("model."): w.detach() for name, w in (weights or actor.state_dict()).items()}
+    state = {name.removeprefix("model."): w.detach() for name, w in (weights or full_state_dict(actor)).items()}
     adapted = hasattr(network, "disable_adapter")
     if adapted and not merge:
         of_adapters = {name: w.to("cpu", getattr(torch, dtype)) for name, w in state.items() if "lora_" in name}
