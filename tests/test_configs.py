@@ -62,7 +62,7 @@ def test_every_config_is_tested_here():
     assert {path.name for path in CONFIGS.glob("*.yaml")} == {*MAPO, "warm_start_tiny.yaml"}
     assert {path.stem for path in CONFIGS.glob("algorithm/*.yaml")} == set(METHODS)
     assert {path.stem for path in CONFIGS.glob("data/*.yaml")} == set(DATA)
-    assert set(STRATEGIES) <= {path.stem for path in CONFIGS.glob("trainer/*.yaml")}
+    assert {path.stem for path in CONFIGS.glob("trainer/*.yaml")} == {*STRATEGIES, "one_gpu_lora", "multi_node"}
     assert not [path for path in CONFIGS.rglob("*") if path.is_file() and path.suffix != ".yaml"]
 
 
@@ -90,6 +90,34 @@ def test_plan_of_every_run_says_what_it_would_do(tmp_path, name):
     for words in (phase, "MixedAdvantage", "think_format 0.1", "T=1 top_p=0.99"):
         assert words in outcome.out
     assert [path.name for path in tmp_path.iterdir()] == ["configs"]  # a plan leaves nothing behind
+    if "qwen" in name:
+        assert "Fits on GPUs of " in outcome.out
+        assert " 80 GB (" in outcome.out  # as each of them claims
+        assert (
+            least_memory(outcome.out) in (CONFIGS / name).read_text()
+            or "memory are there" in (CONFIGS / name).read_text()
+        )
+
+
+def least_memory(text: str) -> str:
+    sizes = [float(line.split()[-1]) for line in text.splitlines() if line.strip().startswith("together in")]
+    return f"{max(sizes):.0f} GiB"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("ddp", ["--trainer.devices=8"]),
+        ("fsdp2", ["--trainer.devices=8"]),
+        ("fsdp2", ["--trainer.devices=8", "--trainer.num_nodes=8"]),
+        ("one_gpu_lora", []),
+    ],
+)
+def test_memory_that_a_trainer_claims_is_the_estimates(tmp_path, name, options):
+    layers = ["--config", "configs/mapo_qwen.yaml", "--config", f"configs/trainer/{name}.yaml"]
+    outcome = invoke(tmp_path, "fit", *layers, *options, "--plan=true")
+    assert outcome.code == 0, outcome.err
+    assert least_memory(outcome.out) in (CONFIGS / "trainer" / f"{name}.yaml").read_text()
 
 
 def test_warm_start_parses_and_trains_from_scratch(parse):
@@ -125,6 +153,31 @@ def test_qwen_is_the_recipe_of_the_paper(parse):
     assert data["init_args"]["path"] == "hiyouga/geometry3k"
     assert trainer["max_epochs"] * (2101 // data["init_args"]["batch_size"]) == 80  # phases
     assert "bf16" in trainer["precision"]
+
+
+def test_the_other_large_recipes_are_that_of_the_paper_but_for_what_they_say(parse):
+    math, emotion, adapters = (
+        parse("fit", "--config", f"configs/{name}.yaml") for name in ("mapo_qwen", "mapo_qwen_emotion", "mapo_qwen3_vl")
+    )
+    assert class_names(math["data"]) == ["Geometry3K", "MathVista", "MathVerse", "MathVision"]
+    assert class_names(emotion["data"]) == ["EmoSet", "WEBEmo", "Emotion6"]
+    assert emotion["trainer"]["max_epochs"] * (2100 // emotion["data"]["init_args"]["batch_size"]) == 60  # phases
+    assert emotion["model"].pop("rewards")[0]["class_path"] == "mapo.rewards.label.LabelMatch"
+    assert emotion["model"] == {name: value for name, value in math["model"].items() if name != "rewards"}
+    assert math["trainer"]["strategy"]["class_path"] == "mapo.modules.fsdp2.FSDP2Strategy"
+    differing = {name for name in math["model"] if math["model"][name] != adapters["model"][name]}
+    assert differing == {"policy", "optimizer"}
+    assert (adapters["model"]["policy"]["lora"]["rank"], adapters["trainer"]["devices"]) == (64, 1)
+    assert adapters["data"] == math["data"]
+
+
+def test_one_gpu_and_several_machines_go_with_the_run_of_the_paper(parse):
+    layer = ("fit", "--config", "configs/mapo_qwen.yaml", "--config")
+    alone, many = (parse(*layer, f"configs/trainer/{name}.yaml") for name in ("one_gpu_lora", "multi_node"))
+    assert (alone["trainer"]["devices"], alone["trainer"]["strategy"]) == (1, "auto")
+    assert alone["model"]["policy"]["lora"]["rank"] == 64
+    assert (many["trainer"]["devices"], many["trainer"]["num_nodes"]) == (8, 2)
+    assert many["trainer"]["strategy"]["class_path"] == "mapo.modules.fsdp2.FSDP2Strategy"
 
 
 @pytest.mark.parametrize("name", [name for name in MAPO if "tiny" in name])

@@ -55,6 +55,30 @@ def test_every_method_has_its_line_and_its_yaml() -> None:
     assert sorted(listed) == sorted(path.stem for path in (ROOT / "configs" / "algorithm").glob("*.yaml"))
 
 
+# -- from laptop to cluster --------------------------------------------------------------------------------------------
+
+PLANNED = [words for block in blocks(DOCS / "cluster.md", "bash") for words in block.commands if words[0] == "python"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", PLANNED, ids=" ".join)
+def test_command_for_gpus_is_accepted_and_planned(
+    command: list[str], in_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    run_command([word for word in command if word not in ("--ckpt_path", "last")], runs_here=False)
+    assert "Fits on GPUs of" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_table_of_memory_is_what_the_benchmark_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import memory_table
+
+    assert memory_table.table() in (DOCS / "cluster.md").read_text(encoding="utf-8")
+
+
 # -- own components ----------------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ GIB = 2**30
 _FLOAT32, _BFLOAT16 = 4, 2
 _CONTEXT = 3 * GIB // 2  # assumed: CUDA's context, cuBLAS workspaces and NCCL's buffers
 
-Time = Literal["always", "update", "rollout"]
+Time = Literal["always", "update", "rollout", "scoring"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Item:
     Attributes:
         name: What it is.
         num_bytes: On one device.
-        when: All the time, or only in the update or in rollouts, which never overlap.
+        when: All the time, or only in the update, in rollouts, or while a reference scores, which never overlap.
     """
 
     name: str
@@ -101,7 +101,7 @@ class MemoryEstimate:
     @property
     def least(self) -> int:
         """The smallest device memory with which the run can work: rollouts with a single completion at a time."""
-        return max(self.at("update"), self.at("rollout") + self.row_bytes)
+        return max(self.at("update"), self.at("rollout") + self.row_bytes, self.at("scoring"))
 
     def rows_at_once(self, device_bytes: int) -> int:
         """Return how many completions decode at once on a device."""
@@ -171,7 +171,8 @@ def _held(shape: Outline, module: "MAPOModule", layout: Layout) -> Iterator[Item
     yield Item("optimizer states", device * int(optimizer_bytes(module.optimizer) * shape.trained) // part)
     yield Item("frozen weights", device * frozen * shape.frozen // part)
     if _has_copy(module):
-        yield Item("reference", device * frozen * shape.parameters // part)
+        away = module.policy.reference_on_host
+        yield Item("reference", device * frozen * shape.parameters // part, "scoring" if away else "always")
     if layout.ranks > 1 and not layout.sharded:
         yield Item("DDP's buckets of gradients", _FLOAT32 * shape.trained)
     yield Item("CUDA, cuBLAS, NCCL (assumed)", _CONTEXT if layout.cuda else 0)
