@@ -159,6 +159,8 @@ def test_the_other_large_recipes_are_that_of_the_paper_but_for_what_they_say(par
     math, emotion, adapters = (
         parse("fit", "--config", f"configs/{name}.yaml") for name in ("mapo_qwen", "mapo_qwen_emotion", "mapo_qwen3_vl")
     )
+    for config in (math, emotion, adapters):  # whose empty arguments are printed or not
+        assert config["model"].pop("aggregation")["class_path"] == "mapo.losses.aggregation.TokenMean"
     assert class_names(math["data"]) == ["Geometry3K", "MathVista", "MathVerse", "MathVision"]
     assert class_names(emotion["data"]) == ["EmoSet", "WEBEmo", "Emotion6"]
     assert emotion["trainer"]["max_epochs"] * (2100 // emotion["data"]["init_args"]["batch_size"]) == 60  # phases
