@@ -20,6 +20,9 @@ METRICS = {
     "train/trained_groups/importance_ratio",
     "train/trained_groups/clip_fraction_high",
     "train/gradient_norm",
+    "certainty/silent_share",
+    "certainty/max_advantage",
+    "certainty/unsolved_advantage_share",
 }
 
 

@@ -14,8 +14,8 @@ def family() -> tuple[Advantage, ...]:
     Those of this package are imported; those from elsewhere are found once they are. Nothing is registered.
 
     Example:
-        >>> [type(advantage).__name__ for advantage in family()][:2]
-        ['Centered', ...]
+        >>> "ZScore" in [type(advantage).__name__ for advantage in family()]
+        True
     """
     for found in pkgutil.iter_modules(advantages.__path__):
         importlib.import_module(f"{advantages.__name__}.{found.name}")
