@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which people with any colour vision can tell apart; marks tell apart what colours run out on.
+# Okabe and Ito's colours, which people with any colour vision can tell apart; dashes and marks where they run out.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_DASHES = ("-", "--", ":")
 _MARKS = ("s", "^", "v", "D", "P", "X", "*")
 
 
@@ -57,10 +58,12 @@ def advantage_map(by_method: Mapping[str, Float[Tensor, "B G"]], success: Bool[T
     best, worst = figure.subplots(2, 1, sharex=True)
     for place, (name, advantages) in enumerate(by_method.items()):
         colour = _COLOURS[(place - 1) % len(_COLOURS)] if place else "black"
+        dashes = _DASHES[(place - 1) // len(_COLOURS) % len(_DASHES)] if place else "-"
         width, mark = (1.4, _MARKS[(place - 1) % len(_MARKS)]) if place else (3.0, "o")
         for axes, ends in zip((best, worst), extremes(advantages, success), strict=True):
             seen = np.isfinite(ends).nonzero()[0]
-            axes.plot(seen, ends[seen], color=colour, marker=mark, markersize=5, linewidth=width, label=name)
+            look = {"color": colour, "linestyle": dashes, "marker": mark, "markersize": 5, "linewidth": width}
+            axes.plot(seen, ends[seen], label=name, **look)
     _describe(best, worst, num_groups=len(success), size=success.shape[1])
     figure.suptitle("How hard each advantage pushes", x=0.01, ha="left", weight="bold")
     figure.legend(*best.get_legend_handles_labels(), loc="outside right center", title="advantage")
