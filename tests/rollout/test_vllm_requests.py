@@ -1,9 +1,12 @@
 """What vLLM is asked and how its answers are read, without vLLM."""
 
+import contextlib
 import http.server
 import importlib.util
+import io
 import json
 import os
+import sys
 import threading
 from typing import ClassVar
 
@@ -176,6 +179,14 @@ def misbehave(seen):
     torch.set_num_threads = lambda num: None
     torch.manual_seed(99)
     raise RuntimeError
+
+
+def test_captured_output_has_no_descriptor_and_is_left_outside():
+    captured = io.StringIO()
+    with contextlib.redirect_stdout(captured):
+        with Enclosure({})():
+            assert sys.stdout.fileno() >= 0
+        assert sys.stdout is captured
 
 
 # -- HTTP --------------------------------------------------------------------------------------------------------------

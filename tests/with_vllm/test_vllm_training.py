@@ -142,14 +142,14 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def start_server(language_path, tmp_path_factory):
+def start_server(untied_path, tmp_path_factory):
     """Start a server as docs/vllm.md says, and return its address and process."""
     started = []
 
     def start():
         port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
         settings = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(language_path)]
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(untied_path)]
         command += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", "256", "--enforce-eager"]
         command += ["--dtype", "float32", "--logprobs-mode", "processed_logprobs", "--generation-config", "vllm"]
         with log.open("w") as file:
@@ -182,10 +182,10 @@ def healthy(url) -> bool:
         return False
 
 
-def test_server(tmp_path, language_path, questions, start_server):
+def test_server(tmp_path, untied_path, questions, start_server):
     """Everything of one server: it takes half a minute to start."""
     url, process = start_server()
-    policy = Policy(path=str(language_path), max_prompt_tokens=128).load_model(reference=False)
+    policy = Policy(path=str(untied_path), max_prompt_tokens=128).load_model(reference=False)
     engine = VLLMServer(weights_folder=str(tmp_path / "weights"), url=url, dtype="float32", timeout_s=120)
 
     rollouts = draw(engine, policy, questions)
@@ -204,11 +204,11 @@ def test_server(tmp_path, language_path, questions, start_server):
     (tmp_path / "run").mkdir()
     of_server = ["--config", "configs/rollout/vllm_server.yaml", "--model.rollout.dtype=float32"]
     of_server += [f"--model.rollout.url={url}", f"--model.rollout.weights_folder={tmp_path / 'weights'}"]
-    outcome = fit(tmp_path / "run", language_path, *of_server, *CORRECTED)
+    outcome = fit(tmp_path / "run", untied_path, *of_server, *CORRECTED)
     assert outcome.code == 0, outcome.err
     assert_engine_and_policy_agree(tmp_path / "run")
 
-    outcome = fit(tmp_path / "run", language_path, *of_server, "--model.policy.max_prompt_tokens=512")
+    outcome = fit(tmp_path / "run", untied_path, *of_server, "--model.policy.max_prompt_tokens=512")
     assert f"the vLLM server at {url} takes 256 tokens" in outcome.error
 
     os.killpg(process.pid, signal.SIGKILL)
@@ -217,6 +217,6 @@ def test_server(tmp_path, language_path, questions, start_server):
     with pytest.raises(RolloutError, match=rf"^the vLLM server at {url} does not answer /v1/models: [^\n]+$"):
         draw(engine, policy, questions)
     assert all(weight.equal(state[name]) for name, weight in policy.state_dict().items())
-    outcome = fit(tmp_path / "run", language_path, *of_server)
+    outcome = fit(tmp_path / "run", untied_path, *of_server)
     assert "does not answer /v1/models" in outcome.error
     assert "docs/vllm.md" in outcome.error

@@ -1,9 +1,10 @@
 """What vLLM changes in the process it runs in, kept apart from the rest of that process."""
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, TextIO
 
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -27,12 +28,15 @@ class Enclosure:
         """Within this context the process is vLLM's."""
         ours, set_num_threads = dict(os.environ), torch.set_num_threads
         os.environ.update(self._theirs)
-        generators = ExitStack()
-        generators.enter_context(isolate_rng())  # which by itself would restore nothing after an exception
+        kept = ExitStack()
+        kept.enter_context(isolate_rng())  # which by itself would restore nothing after an exception
+        # vLLM asks for the descriptors of both, which those of notebooks and of captured output lack.
+        kept.enter_context(redirect_stdout(_with_descriptor(sys.stdout, sys.__stdout__)))
+        kept.enter_context(redirect_stderr(_with_descriptor(sys.stderr, sys.__stderr__)))
         try:
             yield
         finally:
-            generators.close()
+            kept.close()
             self._theirs = {name: value for name, value in os.environ.items() if ours.get(name) != value}
             for name in self._theirs:
                 os.environ.pop(name)
@@ -84,6 +88,15 @@ def shut_down(llm: Any, *, keep_group: bool) -> None:
         return
     with group_kept():
         core.shutdown()
+
+
+def _with_descriptor(stream: TextIO, first: TextIO | None) -> TextIO:
+    """Return the stream, or the process's first one where it is none of the system's."""
+    try:
+        stream.fileno()
+    except OSError:
+        return stream if first is None else first
+    return stream
 
 
 def _has_group() -> bool:
