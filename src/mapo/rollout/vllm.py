@@ -51,7 +51,7 @@ class VLLMEngine(RolloutEngine):
     copies_weights: ClassVar[bool] = True
 
     tensor_parallel_size: int = 1
-    """Consecutive ranks that share an engine."""
+    """Consecutive ranks that share an engine; each needs rows in every batch, those of evaluation sets included."""
     prefix_caching: bool = True
     """Read a prompt once for all of its completions."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
