@@ -53,12 +53,6 @@ def scalars(folder, name):
     return [event.value for event in events.Scalars(name)]
 
 
-def weights(folder):
-    (file,) = folder.rglob("last.ckpt")
-    state = torch.load(file, weights_only=True)
-    return {name: weight for name, weight in state["state_dict"].items() if name.startswith("actor")}, file
-
-
 def assert_engine_and_policy_agree(folder):
     prefix = "train/trained_groups/"  # without a reference, silent groups are skipped
     assert len(scalars(folder, "train/reward")) == 3
@@ -100,8 +94,7 @@ def test_truncated_sampling_trains_on_the_policys_own_log_probs_and_is_checked_a
     )
 
 
-def test_a_crash_loses_no_more_than_its_phase(tmp_path, language_path, monkeypatch):
-    """The engine breaks down in the third phase; the run that goes on ends as one that was never interrupted."""
+def test_a_crash_ends_the_run_in_one_line_after_whole_phases(tmp_path, language_path, monkeypatch):
     phases = []
     sample = LocalEngine.sample
 
@@ -113,23 +106,10 @@ def test_a_crash_loses_no_more_than_its_phase(tmp_path, language_path, monkeypat
                 self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": wrong})
         return sample(self, requests, **how)
 
-    for name in ("whole", "broken"):
-        (tmp_path / name).mkdir()
-    assert fit(tmp_path / "whole", language_path, *IN_PROCESS, *CORRECTED).code == 0
-    with monkeypatch.context() as patch:
-        patch.setattr(LocalEngine, "sample", broken)
-        outcome = fit(tmp_path / "broken", language_path, *IN_PROCESS, *CORRECTED)
+    monkeypatch.setattr(LocalEngine, "sample", broken)
+    outcome = fit(tmp_path, language_path, *IN_PROCESS, *CORRECTED)
     assert outcome.error.startswith("vLLM failed to sample: NotImplementedError")
-    expected, _ = weights(tmp_path / "whole")
-    kept, checkpoint = weights(tmp_path / "broken")
-    assert any(not weight.equal(expected[name]) for name, weight in kept.items())  # of phase 2
-    outcome = fit(tmp_path / "broken", language_path, *IN_PROCESS, *CORRECTED, f"--ckpt_path={checkpoint}")
-    assert outcome.code == 0, outcome.err
-    newest = max((tmp_path / "broken").rglob("last*.ckpt"), key=lambda file: file.stat().st_mtime)
-    resumed = torch.load(newest, weights_only=True)
-    assert resumed["global_step"] == 3
-    for name, weight in expected.items():
-        torch.testing.assert_close(resumed["state_dict"][name], weight, rtol=1e-4, atol=1e-6)
+    assert "fit was broken off after 2 phases (RolloutError)" in outcome.out
 
 
 # -- a server ----------------------------------------------------------------------------------------------------------
