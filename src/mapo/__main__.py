@@ -39,6 +39,11 @@ def main(args: Sequence[str] | None = None) -> None:
 
         run_export(arguments[1:])
         return
+    if arguments[0] == "replay":
+        from mapo.replay import run as run_replay
+
+        run_replay(arguments[1:])
+        return
     from mapo.cli import run  # imports Lightning, several seconds
 
     run(arguments)

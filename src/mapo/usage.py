@@ -2,7 +2,8 @@
 
 USAGE = """mapo [supervised] {fit,validate,test,predict} [--config FILE]... [--KEY VALUE]...
        mapo compare RUN...
-       mapo export --ckpt_path FILE --output FOLDER"""
+       mapo export --ckpt_path FILE --output FOLDER
+       mapo replay FAULT --ckpt_path FILE"""
 
 DESCRIPTION = """Fine-tune vision-language models with Mixed Advantage Policy Optimization (arXiv 2509.18849).
 
@@ -13,6 +14,7 @@ commands:
   predict   completions with their scores, in predictions.jsonl
   compare   accuracies of finished runs by method, with how sure they are
   export    a checkpoint's policy as a folder that transformers, peft and vLLM load
+  replay    a step that fit skipped, row by row: where its numbers stop being finite
 
 examples:
   mapo fit --config configs/mapo_tiny.yaml                        train on any machine, in minutes

@@ -101,7 +101,16 @@ def test_no_groups_give_empty_scores():
     assert score_completions(paper(), []).rewards.shape == (0, 0)
 
 
-@pytest.mark.parametrize("value", ["1.5", "-0.1", "nan", "inf"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_value_that_is_no_number_is_said_and_not_scored(value):
+    with pytest.warns(UserWarning, match=rf"'format' returned {value} for sample 'seven'.*\(1 of 2 completions\)"):
+        scores = score_completions(paper(), [[completion("1 1"), completion(f"1 {value}", "seven")]])
+    assert scores.valid.tolist() == [[True, False]]
+    assert scores.rewards.tolist() == [[1.0, 0.0]]
+    assert scores.success.tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("value", ["1.5", "-0.1"])
 def test_a_value_outside_the_unit_interval_is_refused_by_name(value):
     with pytest.raises(ValueError, match=rf"reward 'format' returned {value} for sample 'seven'"):
         score_completions(paper(), [[completion("1 1"), completion(f"1 {value}", "seven")]])

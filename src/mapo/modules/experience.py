@@ -71,6 +71,18 @@ class Experience:
             steps=None if steps is None else steps.repeat_interleave(scores.valid.shape[1]),
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Put micro-batches of an optimizer step together again; their old log-probs are left out."""
+        return cls(
+            prompts=tuple(prompt for part in parts for prompt in part.prompts),
+            token_ids=tuple(token_ids for part in parts for token_ids in part.token_ids),
+            advantages=torch.cat([part.advantages for part in parts]),
+            trained=torch.cat([part.trained for part in parts]),
+            success_bins=torch.cat([part.success_bins for part in parts]),
+            sampling_logprobs=tuple(logprobs for part in parts for logprobs in part.sampling_logprobs),
+        )
+
     def __len__(self) -> int:
         return len(self.prompts)
 

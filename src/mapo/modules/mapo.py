@@ -4,7 +4,6 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -31,6 +30,7 @@ from mapo.modules.groups import Groups
 from mapo.modules.hyperparameters import store_hyperparameters
 from mapo.modules.means import Means
 from mapo.modules.memory_report import report_memory
+from mapo.modules.numeric_faults import keep_fault
 from mapo.modules.objective import KLEstimator, Objective
 from mapo.modules.records import PhaseRecord
 from mapo.modules.self_check import check_first_rollouts
@@ -75,6 +75,8 @@ class MAPOModule(WholeSteps, SetEvaluation):
         kl_coef: Weight of the divergence from the reference; 0 needs no reference.
         kl_estimator: k1, k2 or k3 (Schulman's estimators).
         gradient_clip_norm: Largest gradient norm of an optimizer step; null clips nothing.
+        max_skipped_steps: Optimizer steps in a row that may be skipped since their gradient is not finite; their
+            completions go to ``faults/`` in the run's folder, for ``mapo replay``.
         log_entropy: Log the policy's entropy over its completions: a pass over the logits, and no group is skipped.
         sampler_correction: Weighs tokens by the ratio of the policy's probability to the rollout engine's; null: never.
         optimizer: Builds the optimizer from the trainable parameters.
@@ -100,6 +102,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
         kl_coef: float = 0.01,
         kl_estimator: KLEstimator = "k3",
         gradient_clip_norm: float | None = 1.0,
+        max_skipped_steps: int = 3,
         log_entropy: bool = False,
         sampler_correction: SamplerCorrection | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
@@ -110,6 +113,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
         super().__init__()
         limits = max_tokens_per_micro_batch, kl_coef, gradient_clip_norm, sampling
         startup.check_arguments(group_size, updates_per_phase, *limits)
+        startup.check_skips(max_skipped_steps)
         check_rewards(rewards)
         self.automatic_optimization = False
         self.absent_hyperparameters = store_hyperparameters(self, arguments)
@@ -118,7 +122,8 @@ class MAPOModule(WholeSteps, SetEvaluation):
         self.dynamic_sampling, self.mask_truncated = dynamic_sampling, mask_truncated
         self.group_size, self.sampling, self.evaluation = group_size, sampling, evaluation
         self.updates_per_phase, self.max_tokens_per_micro_batch = updates_per_phase, max_tokens_per_micro_batch
-        self.gradient_clip_norm, self.optimizer, self.lr_scheduler = gradient_clip_norm, optimizer, lr_scheduler
+        self.gradient_clip_norm, self.max_skipped_steps = gradient_clip_norm, max_skipped_steps
+        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.objective = Objective(
             loss=loss,
             aggregation=aggregation.with_limit(sampling.max_completion_tokens),
@@ -130,7 +135,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.evaluator, self.stop_request = Evaluator(evaluation, rewards), StopRequest()
         self.last_phase: PhaseRecord | None = None
-        self.checks_left = 0
+        self.rollouts_checked = False
 
     # -- the way of one phase ------------------------------------------------------------------------------------------
 
@@ -140,8 +145,9 @@ class MAPOModule(WholeSteps, SetEvaluation):
         means = Means()
         groups = self.draw(prompts, means)
         started, rollouts, scores = time.perf_counter(), groups.rollouts, groups.scores
-        if self.checks_left:
-            self.check_rollouts(rollouts)
+        if not self.rollouts_checked:
+            check_first_rollouts(self.actor, rollouts, max_tokens=self.max_tokens_per_micro_batch)
+            self.rollouts_checked = True
         advantages = self.advantage(groups.used_scores, self.phase(groups))
         trained, steps = groups.trained(mask_truncated=self.mask_truncated), groups.steps(self.updates_per_phase)
         experience = Experience.from_groups(rollouts, scores, advantages, trained=trained, steps=steps)
@@ -180,16 +186,6 @@ class MAPOModule(WholeSteps, SetEvaluation):
         streams = [stream_key(self.seed, split, epoch, prompt.sample_id, 0) for prompt in prompts]
         return self.rollout.generate(self.actor, encoded, group_size=num, sampling=sampling, streams=streams)
 
-    def check_rollouts(self, rollouts: Rollouts) -> None:
-        """Compare engine and policy on one group of these, or on another where the engine's log-probs are not known."""
-        if not self.rollout.reports_logprobs(self.sampling):
-            prompts = [encoded.prompt for encoded in rollouts.prompts]
-            shown = next((prompt for prompt in prompts if prompt.images), prompts[0])
-            whole_law = replace(self.sampling, top_p=1.0, top_k=0)
-            rollouts = self.generate([shown], self.group_size, whole_law, split="check", epoch=0)
-        check_first_rollouts(self.actor, rollouts, max_tokens=self.max_tokens_per_micro_batch)
-        self.checks_left -= 1
-
     def phase(self, groups: Groups) -> Phase:
         """Return what advantages may know of the whole batch, over all ranks; groups that are left out do not count."""
         scores, used = groups.used_scores, float((groups.slots >= 0).sum())
@@ -223,7 +219,11 @@ class MAPOModule(WholeSteps, SetEvaluation):
             [partial(self.loss_of, rows, temperature, self.trainer.world_size / normaliser, means) for rows in step]
         )
         if gradient_norm is not None:
-            means.add("gradient_norm", gradient_norm)
+            finite = torch.isfinite(gradient_norm)
+            means.add("gradient_norm", gradient_norm, finite)
+            means.add("skipped_step_share", ~finite)
+        if self.skipped_in_a_row and step:
+            self.check_skipped(keep_fault(self, step, temperature))
 
     def loss_of(self, rows: Experience, temperature: float, scale: float, means: Means) -> Float[Tensor, ""]:
         """Return a micro-batch's share of the loss; the mean over ranks of the shares' sums is the loss of the step."""
@@ -253,7 +253,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
     def on_train_start(self) -> None:
         """Have the first rollouts of every fit checked, and let SIGTERM find all ranks at the same place."""
         super().on_train_start()
-        self.checks_left = 2 if self.rollout.copies_weights else 1
+        self.rollouts_checked = False
         self.stop_request.listen(self.trainer)
 
     def teardown(self, stage: str) -> None:

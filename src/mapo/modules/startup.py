@@ -17,7 +17,6 @@ from mapo.modules.monitors import check_monitors
 from mapo.modules.strategies import check_checkpoint
 from mapo.policies.policy import Policy
 from mapo.policies.renderer import Renderer
-from mapo.rollout.base import RolloutEngine
 from mapo.types import Prompt, Sampling
 
 
@@ -49,6 +48,12 @@ def check_budget(max_tokens_per_micro_batch: int) -> None:
     """Refuse micro-batches that hold nothing."""
     if max_tokens_per_micro_batch < 1:
         raise ValueError(f"max_tokens_per_micro_batch must be >= 1, got {max_tokens_per_micro_batch}")
+
+
+def check_skips(max_skipped_steps: int) -> None:
+    """Refuse a limit that no run could keep."""
+    if max_skipped_steps < 0:
+        raise ValueError(f"max_skipped_steps must be >= 0 (0 stops at the first one), got {max_skipped_steps}")
 
 
 def check_trainer(trainer: Trainer) -> None:
@@ -164,7 +169,6 @@ def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_p
         # Said first: without a network, looking for what is not there takes half a minute of retries.
         rank_zero_info(f"model.policy.path {policy.path!r} is no folder here; asking the Hugging Face Hub for it")
     renderer = policy.load_renderer()
-    _check_engine(module, renderer, data)
     if renderer.processor is not None and not renderer.banned_ids:
         raise ValueError(
             f"the model at {policy.path!r} reads images, but no vision or role token was found to ban from sampling; "
@@ -197,23 +201,6 @@ def _check_evaluation(module: LightningModule, data: PromptDataModule) -> None:
     evaluation = getattr(module, "evaluation", None)
     if isinstance(evaluation, Evaluation):
         evaluation.check(data.eval_names)
-
-
-def _check_engine(module: LightningModule, renderer: Renderer, data: object) -> None:
-    """Ask the rollout engine whether it can do what the run will ask of it."""
-    rollout, sampling, evaluation = (getattr(module, name, None) for name in ("rollout", "sampling", "evaluation"))
-    if not isinstance(rollout, RolloutEngine) or not isinstance(sampling, Sampling):
-        return
-    names = data.eval_names if isinstance(data, PromptDataModule) else []
-    sets = [evaluation, *map(evaluation.of, names)] if isinstance(evaluation, Evaluation) else []
-    rollout.check(renderer, [sampling, *(of_set.sampling for of_set in sets)])
-    corrected = getattr(getattr(module, "objective", None), "sampler_correction", None) is not None
-    if corrected and not rollout.reports_logprobs(sampling):
-        raise ValueError(
-            f"model.sampler_correction needs log-probs that {type(rollout).__name__} cannot report with "
-            f"model.sampling.top_p={sampling.top_p:g} and top_k={sampling.top_k}: set top_p to 1 and top_k to 0, or "
-            "leave sampler_correction out"
-        )
 
 
 def _num_ranks(trainer: Trainer) -> int:

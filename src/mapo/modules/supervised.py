@@ -76,6 +76,7 @@ class SupervisedModule(WholeSteps):
         means, scale = Means(), self.trainer.world_size / num_tokens
         (parts,) = self.micro_batches([_lengths(rows)])
         norm = self.take_step([partial(self.scaled_loss, rows, part, scale, means) for part in parts])
+        self.check_skipped()
         self.log("train/loss", means.compute(self.sum_over_ranks)["loss"], prog_bar=True)
         if norm is not None:
             self.log("train/gradient_norm", norm)

@@ -37,15 +37,21 @@ class WholeSteps(PhaseCheckpoints):
         lr_scheduler: Builds a learning-rate schedule that advances with every optimizer step.
         gradient_clip_norm: Largest gradient norm of an optimizer step; None clips nothing.
         max_tokens_per_micro_batch: Most tokens that are scored in one forward pass.
+        max_skipped_steps: Optimizer steps in a row that may be skipped since their gradient is not finite.
+        skipped_in_a_row: Those that were, up to the latest one.
     """
 
     optimizer: OptimizerCallable
     lr_scheduler: LRSchedulerCallable | None
     gradient_clip_norm: float | None
     max_tokens_per_micro_batch: int
+    max_skipped_steps: int = 0
+    skipped_in_a_row: int = 0
 
     def take_step(self, losses: Sequence[Callable[[], Float[Tensor, ""]]]) -> Float[Tensor, ""] | None:
         """Take one optimizer step on the sum of losses.
+
+        A gradient that is not finite changes no weight and no moment; the step counts like any other all the same.
 
         Args:
             losses: One per micro-batch, computed when its turn comes. Every rank must bring the same number; with none
@@ -53,9 +59,6 @@ class WholeSteps(PhaseCheckpoints):
 
         Returns:
             The gradient's norm before clipping; None without losses, and under DeepSpeed, which clips it in the step.
-
-        Raises:
-            FloatingPointError: The gradient is not finite.
         """
         optimizer = cast(LightningOptimizer, self.optimizers())
         optimizer.zero_grad()
@@ -63,6 +66,11 @@ class WholeSteps(PhaseCheckpoints):
         if losses:
             self.accumulate_gradient(losses)
             norm = self.clip_gradient()
+            if norm is None or torch.isfinite(norm):  # the same on every rank
+                self.skipped_in_a_row = 0
+            else:
+                self.skipped_in_a_row += 1
+                optimizer.zero_grad()
         self.half_updated = True
         optimizer.step()
         optimizer.zero_grad()  # frees their memory for what comes before the next step
@@ -137,10 +145,17 @@ class WholeSteps(PhaseCheckpoints):
         if isinstance(self.trainer.strategy, DeepSpeedStrategy):
             return None
         limit = float("inf") if self.gradient_clip_norm is None else self.gradient_clip_norm
-        norm = clip_gradient_norm(self.actor.trainable_parameters(), limit)
-        if not torch.isfinite(norm):
+        return clip_gradient_norm(self.actor.trainable_parameters(), limit)
+
+    def check_skipped(self, advice: str = "") -> None:
+        """Refuse to go on where too many steps in a row were skipped; the same on every rank.
+
+        Raises:
+            FloatingPointError: More than ``max_skipped_steps``.
+        """
+        if self.skipped_in_a_row > self.max_skipped_steps:
             raise FloatingPointError(
-                f"the gradient of optimizer step {self.global_step + 1} is not finite (norm {float(norm)}); lower the "
-                "learning rate or look at the batch"
+                f"the gradient was not finite in {self.skipped_in_a_row} optimizer steps in a row, the last of them "
+                f"step {self.global_step}; no weight was changed by them. Lower the learning rate, or look at the batch"
+                f"{advice}"
             )
-        return norm

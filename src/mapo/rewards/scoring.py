@@ -1,6 +1,7 @@
 """Reward components to scores: one call per component for all completions, then groups as rows."""
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 
@@ -54,8 +55,9 @@ def score_completions(rewards: Sequence[Reward], groups: Sequence[Sequence[Compl
         groups: B groups of G completions.
 
     Returns:
-        CPU tensors ``[B, G]``, float32 and bool. Where a component returned None its entry in ``components`` is NaN,
-        the total is 0 and success is False; the accuracy is 0 only where the accuracy itself is None.
+        CPU tensors ``[B, G]``, float32 and bool. Where a component returned None, or NaN or ±∞, which is said in a
+        warning, its entry in ``components`` is NaN, the total is 0 and success is False; the accuracy is 0 only where
+        the accuracy itself could not be scored.
 
     Raises:
         ValueError: When groups differ in size, or a component returns the wrong number of values or one outside [0, 1].
@@ -86,14 +88,23 @@ def score_completions(rewards: Sequence[Reward], groups: Sequence[Sequence[Compl
 
 
 def _values(reward: Reward, completions: Sequence[Completion]) -> Tensor:
-    """Return one component's checked values as ``[N]`` float64, NaN for None."""
+    """Return one component's checked values as ``[N]`` float64, NaN for None and for what is no number."""
     values = list(reward(completions))
     if len(values) != len(completions):
         raise ValueError(f"reward {reward.name!r} returned {len(values)} values for {len(completions)} completions")
     for value, completion in zip(values, completions, strict=True):
-        if value is not None and not 0 <= value <= 1:  # NaN fails this, too
+        if value is not None and math.isfinite(value) and not 0 <= value <= 1:
             raise ValueError(
                 f"reward {reward.name!r} returned {value} for sample {completion.prompt.sample_id!r}: a value must lie "
                 "in [0, 1] (write a penalty as earned credit), or be None where it could not be scored"
             )
-    return torch.tensor([math.nan if value is None else float(value) for value in values], dtype=torch.float64)
+    checked = [math.nan if value is None or not math.isfinite(value) else float(value) for value in values]
+    broken = [place for place, value in enumerate(values) if value is not None and not math.isfinite(value)]
+    if broken:
+        first = broken[0]
+        warnings.warn(
+            f"reward {reward.name!r} returned {values[first]} for sample {completions[first].prompt.sample_id!r}, "
+            f"which is taken for 'could not be scored' ({len(broken)} of {len(values)} completions); it trains nothing",
+            stacklevel=3,
+        )
+    return torch.tensor(checked, dtype=torch.float64)

@@ -1,0 +1,156 @@
+"""What stood in an optimizer step whose gradient was not finite, kept so that it can be run again."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mapo.modules.experience import Experience
+from mapo.policies.model import PolicyModel
+from mapo.types import EncodedPrompt, Prompt
+
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The rows of one rank's optimizer step, and where they came from.
+
+    Attributes:
+        phase: Rollout phases finished before it.
+        step: Optimizer steps taken before it.
+        rank: Whose rows they are.
+        temperature: Of the rollouts.
+        rows: As they were trained on.
+        suspects: Places of the rows whose numbers are not finite before any backward pass; none where only the gradient
+            was not.
+    """
+
+    phase: int
+    step: int
+    rank: int
+    temperature: float
+    rows: Experience
+    suspects: tuple[int, ...]
+
+    @property
+    def sample_ids(self) -> list[str]:
+        """Samples of the suspects, or of all rows where there is no suspect; each once."""
+        places = self.suspects or range(len(self.rows))
+        return list(dict.fromkeys(self.rows.prompts[place].prompt.sample_id for place in places))
+
+    def write(self, folder: Path) -> Path:
+        """Write it as tensors and plain values, and return the file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"phase_{self.phase}_step_{self.step}_rank_{self.rank}.pt"
+        prompts = list({id(prompt): prompt for prompt in self.rows.prompts}.values())
+        places = {id(prompt): place for place, prompt in enumerate(prompts)}
+        content = {
+            **{name: getattr(self, name) for name in ("phase", "step", "rank", "temperature")},
+            "suspects": list(self.suspects),
+            "prompts": [_plain(prompt) for prompt in prompts],
+            "prompt_of_row": [places[id(prompt)] for prompt in self.rows.prompts],
+            "token_ids": list(self.rows.token_ids),
+            "advantages": self.rows.advantages.cpu(),
+            "trained": self.rows.trained.cpu(),
+            "success_bins": self.rows.success_bins.cpu(),
+            "sampling_logprobs": [logprobs.cpu() for logprobs in self.rows.sampling_logprobs],
+        }
+        torch.save(content, path)
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what ``write`` wrote; the pictures of its prompts are there as the policy's features alone."""
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        prompts = [_encoded(stored) for stored in content["prompts"]]
+        rows = Experience(
+            prompts=tuple(prompts[place] for place in content["prompt_of_row"]),
+            token_ids=tuple(content["token_ids"]),
+            advantages=content["advantages"],
+            trained=content["trained"],
+            success_bins=content["success_bins"],
+            sampling_logprobs=tuple(content["sampling_logprobs"]),
+        )
+        known = {name: content[name] for name in ("phase", "step", "rank", "temperature")}
+        return cls(rows=rows, suspects=tuple(content["suspects"]), **known)
+
+
+def keep_fault(module: Any, step: Sequence[Experience], temperature: float) -> str:
+    """Write what stood in a step that was skipped, and say so; every rank must call it.
+
+    Args:
+        module: A ``MAPOModule`` in training.
+        step: This rank's micro-batches.
+        temperature: Of the rollouts.
+
+    Returns:
+        How to look at it, to be added to an error; empty where this rank has written nothing.
+    """
+    suspects = find_suspects(module.actor, step, temperature)
+    somewhere = bool(module.sum_over_ranks(torch.tensor(len(suspects))))
+    trainer = module.trainer
+    folder = Path(trainer.log_dir or trainer.default_root_dir) / "faults"  # every rank must ask
+    if somewhere and not suspects:
+        return ""  # it is another rank's
+    position = {"phase": module.phase_index, "step": module.global_step, "rank": module.global_rank}
+    fault = Fault(**position, temperature=temperature, rows=Experience.joined(step), suspects=tuple(suspects))
+    what = "log-probs or advantages" if suspects else "the gradient alone"
+    if trainer.fast_dev_run:  # leaves no files behind
+        where = ""
+    else:
+        where = f"; `mapo replay {fault.write(folder)} --ckpt_path <the last checkpoint>` runs it again"
+    warnings.warn(
+        f"phase {fault.phase}: optimizer step {fault.step} is skipped, since {what} of {_listed(fault.sample_ids)} are "
+        f"not finite{where}",
+        stacklevel=2,
+    )
+    return where
+
+
+@torch.no_grad()
+def find_suspects(actor: PolicyModel, parts: Sequence[Experience], temperature: float) -> list[int]:
+    """Return the rows, counted through all micro-batches, whose log-probs or advantages are not finite.
+
+    Args:
+        actor: Every rank must call it with as many micro-batches.
+        parts: The micro-batches of a step.
+        temperature: Of the rollouts.
+    """
+    found: list[int] = []
+    start = 0
+    for rows in parts:
+        logprobs = actor.score(rows.prompts, rows.token_ids, temperature=temperature).logprobs.cpu()
+        finite = logprobs.isfinite().all(dim=1) & rows.advantages.cpu().isfinite()
+        finite &= torch.tensor([bool(_is_finite(sampled)) for sampled in rows.sampling_logprobs])
+        found += (~finite).nonzero()[:, 0].add(start).tolist()
+        start += len(rows)
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} other samples" if len(names) > _MOST_NAMED else ""
+    return ", ".join(map(repr, names[:_MOST_NAMED])) + more
+
+
+def _is_finite(values: Float[Tensor, " T"]) -> bool:
+    return bool(values.isfinite().all())
+
+
+def _plain(prompt: EncodedPrompt) -> dict[str, Any]:
+    return {
+        "sample_id": prompt.prompt.sample_id,
+        "input_ids": prompt.input_ids,
+        "features": dict(prompt.features),
+        "prefill": prompt.prefill,
+    }
+
+
+def _encoded(stored: dict[str, Any]) -> EncodedPrompt:
+    raw = Prompt(stored["sample_id"], (), (), "", {})
+    return EncodedPrompt(raw, stored["input_ids"], stored["features"], stored["prefill"])
