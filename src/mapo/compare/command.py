@@ -10,6 +10,7 @@ from typing import NoReturn
 from mapo.compare.comparison import ALGORITHMS, Comparison, compare
 from mapo.compare.figures import curves, differences
 from mapo.compare.report import markdown, plain, text
+from mapo.refusal import refuse
 
 _DESCRIPTION = """Compare runs: accuracies by method with 95 % intervals over questions and seeds, paired differences,
 and a sentence for each. A method is what runs have in common except for their seed; it is named after the file
@@ -24,7 +25,7 @@ _EXAMPLES = """examples:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        _exit(message)
+        refuse(message)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
         )
         write_report(comparison, given.output)
     except (ValueError, OSError) as error:
-        _exit(str(error))
+        refuse(str(error))
     sys.stdout.write(f"{text(comparison)}\n\nreport  {given.output / 'report.md'}\n")
 
 
@@ -96,8 +97,3 @@ def _parser() -> argparse.ArgumentParser:
         "--algorithms", type=Path, default=ALGORITHMS, help="folder of the YAML files that name methods; %(default)s"
     )
     return parser
-
-
-def _exit(message: str) -> NoReturn:
-    sys.stderr.write(f"mapo: error: {' '.join(message.split())}\n")
-    raise SystemExit(2)

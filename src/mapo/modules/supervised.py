@@ -18,7 +18,7 @@ from mapo.modules.micro_batches import micro_batches
 from mapo.modules.whole_steps import WholeSteps
 from mapo.policies.policy import Policy
 from mapo.policies.saving import save_policy
-from mapo.policies.sharding import gather, scatter
+from mapo.policies.sharding import full_state_dict, gather, is_sharded, scatter
 from mapo.types import EncodedPrompt, Prompt
 
 Row = tuple[EncodedPrompt, Int[Tensor, " T"]]
@@ -150,10 +150,12 @@ class SupervisedModule(WholeSteps):
 
     @override
     def on_fit_end(self) -> None:
-        if self.save_folder is not None and self.trainer.is_global_zero:
-            rank_zero_info(
-                f"The trained model is in {save_policy(self.actor, self.save_folder, dtype=self.save_dtype)}"
-            )
+        if self.save_folder is None:
+            return
+        weights = full_state_dict(self.actor) if is_sharded(self.actor) else None  # every rank has a part
+        if self.trainer.is_global_zero:
+            folder = save_policy(self.actor, self.save_folder, dtype=self.save_dtype, weights=weights)
+            rank_zero_info(f"The trained model is in {folder}")
 
 
 def _lengths(rows: Sequence[Row]) -> list[tuple[EncodedPrompt, int]]:

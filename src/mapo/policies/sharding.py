@@ -36,8 +36,12 @@ def shard(policy: PolicyModel, mesh: DeviceMesh, *, dtype: torch.dtype | None = 
         offload: Keep this rank's part, its gradient and its optimizer states in the host's memory.
 
     Raises:
-        ValueError: The architecture has no list of decoder layers.
+        ValueError: The architecture has no list of decoder layers, or torch is too old.
     """
+    if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):
+        raise ValueError(
+            f"sharding needs torch 2.13 or later, got {torch.__version__}; update it, or train under 'ddp'"
+        )
     if not is_sharded(policy):
         _shard(policy, mesh, dtype=dtype, offload=offload)
     if policy.reference is not None and not is_sharded(policy.reference):
