@@ -38,6 +38,7 @@ STRATEGIES = {
     },
     "deepspeed": "lightning.pytorch.strategies.DeepSpeedStrategy",
 }
+ROLLOUT = {"vllm": "mapo.rollout.vllm.VLLMEngine", "vllm_server": "mapo.rollout.vllm_server.VLLMServer"}
 DATA = {
     "emotion": ["EmoSet", "WEBEmo", "Emotion6", "ImageFolder", "ImageFolder"],
     "math": ["Geometry3K", "MathVista", "MathVerse", "MathVision", "WeMath", "MATH500", "GSM8K"],
@@ -63,6 +64,7 @@ def test_every_config_is_tested_here():
     assert {path.stem for path in CONFIGS.glob("algorithm/*.yaml")} == set(METHODS)
     assert {path.stem for path in CONFIGS.glob("data/*.yaml")} == set(DATA)
     assert {path.stem for path in CONFIGS.glob("trainer/*.yaml")} == {*STRATEGIES, "one_gpu_lora", "multi_node"}
+    assert {path.stem for path in CONFIGS.glob("rollout/*.yaml")} == set(ROLLOUT)
     assert not [path for path in CONFIGS.rglob("*") if path.is_file() and path.suffix != ".yaml"]
 
 
@@ -207,6 +209,15 @@ def test_a_strategy_goes_with_the_run_of_the_paper_and_changes_nothing_else(pars
 
 def class_names(data: dict) -> list[str]:
     return [part["class_path"].rpartition(".")[2] for part in (data, *data["init_args"]["out_of_domain"])]
+
+
+@pytest.mark.parametrize("engine", ROLLOUT)
+def test_engines_go_with_a_run_and_change_nothing_else(parse, engine):
+    layers = ("fit", "--config", "configs/mapo_qwen.yaml")
+    plain, config = parse(*layers), parse(*layers, "--config", f"configs/rollout/{engine}.yaml")
+    assert config["model"].pop("rollout")["class_path"] == ROLLOUT[engine]
+    del plain["model"]["rollout"]
+    assert config == plain
 
 
 @pytest.mark.parametrize("name", MAPO)

@@ -41,7 +41,7 @@ from mapo.modules.plan import plan
 from mapo.modules.supervised import SupervisedModule
 from mapo.refusal import raised_here, refuse
 from mapo.rewards.base import Reward
-from mapo.rollout.base import RolloutEngine
+from mapo.rollout.base import RolloutEngine, RolloutError
 from mapo.usage import COMMANDS, DESCRIPTION, USAGE
 
 _CHECKPOINT_KEYWORDS = ("best", "last", "hpc")  # and "registry:...": what Lightning takes instead of a path
@@ -276,7 +276,7 @@ def run(arguments: Sequence[str]) -> None:
         )
     except UsageError as error:
         refuse(explain(str(error), arguments, error.options, _component_classes()))
-    except (ValueError, FloatingPointError, OSError, MisconfigurationException) as error:
+    except (ValueError, FloatingPointError, OSError, RolloutError, MisconfigurationException) as error:
         if not _is_for_the_user(error):
             raise
         refuse(str(error))

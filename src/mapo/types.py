@@ -107,7 +107,8 @@ class Rollouts:
         prompts: B encoded prompts.
         completions: B groups of G completions, ragged in length.
         sampling_logprobs: As ``completions``: log-probability in nats of every sampled token under the engine's
-            log_softmax(logits / T) over the allowed tokens, before top-p and top-k.
+            log_softmax(logits / T) over the allowed tokens, before top-p and top-k. NaN where the engine cannot tell,
+            as vLLM with a truncated law.
         temperature: The T of that law; scoring reads it from here. Greedy decoding records 1.
     """
 

@@ -4,7 +4,6 @@ import json
 
 import pytest
 import ranks
-from test_distributed import launch
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +17,7 @@ def runs(tmp_path_factory, tiny_lm_path):
         return ranks.run(folder, {name: ("validated", {"path": path, **arguments})})[name]
 
     single = {"whole": alone("whole"), "cut on one": alone("cut on one", batches=4)}
-    together = launch(
+    together = ranks.launch(
         folder,
         {
             "whole on two": ("validated", {"path": path}),

@@ -62,7 +62,7 @@ def test_disagreement_stops_the_run_and_names_the_sample(policy, rollouts, by):
 
 
 def test_another_temperature_is_a_disagreement(policy, rollouts):
-    with pytest.raises(ValueError, match="weights, temperature and chat template"):
+    with pytest.raises(ValueError, match="weights, precision, temperature and chat template"):
         check_first_rollouts(policy, replace(rollouts, temperature=1.0))
 
 

@@ -207,6 +207,7 @@ def test_a_checkpoint_brings_it_back(tmp_path):
     rewards = [MathAnswer(), reward("brevity", weight=0.2)]
     trainer = Trainer(accelerator="cpu", devices=1, barebones=True)
     trainer.strategy.connect(module := MAPOModule(policy=Policy(path="builtin"), rewards=rewards))
+    module.trainer = trainer
     module.configure_model()
     trainer.save_checkpoint(tmp_path / "last.ckpt", weights_only=True)
     again = MAPOModule.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)

@@ -131,7 +131,10 @@ class ClosingSummary(Callback):
         try:
             path = self._write(self._fit_results(trainer, pl_module, tokens=tokens, finished=False))
             figures = "" if path is None else f"; its figures so far are in {_shown(path)}"
-        except OSError as error:  # a full disk may be what stopped the run, and that error must be the one that is seen
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # a full disk may be what stopped the run, and that error must be the one that is seen
             figures = f"; its figures could not be written ({error})"
         _say(f"fit was broken off after {done} ({type(exception).__name__}), no closing summary{figures}")
 

@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -135,7 +136,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.evaluator, self.stop_request = Evaluator(evaluation, rewards), StopRequest()
         self.last_phase: PhaseRecord | None = None
-        self.rollouts_checked = False
+        self.checks_left = 0
 
     # -- the way of one phase ------------------------------------------------------------------------------------------
 
@@ -145,9 +146,8 @@ class MAPOModule(WholeSteps, SetEvaluation):
         means = Means()
         groups = self.draw(prompts, means)
         started, rollouts, scores = time.perf_counter(), groups.rollouts, groups.scores
-        if not self.rollouts_checked:
-            check_first_rollouts(self.actor, rollouts, max_tokens=self.max_tokens_per_micro_batch)
-            self.rollouts_checked = True
+        if self.checks_left:
+            self.check_rollouts(rollouts)
         advantages = self.advantage(groups.used_scores, self.phase(groups))
         trained, steps = groups.trained(mask_truncated=self.mask_truncated), groups.steps(self.updates_per_phase)
         experience = Experience.from_groups(rollouts, scores, advantages, trained=trained, steps=steps)
@@ -185,6 +185,16 @@ class MAPOModule(WholeSteps, SetEvaluation):
         encoded = [self.actor.renderer.encode(prompt) for prompt in prompts]
         streams = [stream_key(self.seed, split, epoch, prompt.sample_id, 0) for prompt in prompts]
         return self.rollout.generate(self.actor, encoded, group_size=num, sampling=sampling, streams=streams)
+
+    def check_rollouts(self, rollouts: Rollouts) -> None:
+        """Compare engine and policy on one group of these, or on another where the engine's log-probs are not known."""
+        if not self.rollout.reports_logprobs(self.sampling):
+            prompts = [encoded.prompt for encoded in rollouts.prompts]
+            shown = next((prompt for prompt in prompts if prompt.images), prompts[0])
+            whole_law = replace(self.sampling, top_p=1.0, top_k=0)
+            rollouts = self.generate([shown], self.group_size, whole_law, split="check", epoch=0)
+        check_first_rollouts(self.actor, rollouts, max_tokens=self.max_tokens_per_micro_batch)
+        self.checks_left -= 1
 
     def phase(self, groups: Groups) -> Phase:
         """Return what advantages may know of the whole batch, over all ranks; groups that are left out do not count."""
@@ -253,7 +263,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
     def on_train_start(self) -> None:
         """Have the first rollouts of every fit checked, and let SIGTERM find all ranks at the same place."""
         super().on_train_start()
-        self.rollouts_checked = False
+        self.checks_left = 2 if self.rollout.copies_weights else 1
         self.stop_request.listen(self.trainer)
 
     def teardown(self, stage: str) -> None:

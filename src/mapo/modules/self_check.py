@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from mapo.functional.precision import compute_dtype
 from mapo.policies.model import PolicyModel
 from mapo.policies.sharding import is_sharded
 from mapo.types import EncodedPrompt, Rollouts
@@ -96,7 +97,8 @@ def check_engine(actor: PolicyModel, group: _Group, logprobs: Sequence[Float[Ten
         raise ValueError(
             f"the rollout engine and the policy disagree on sample {group.sample_id!r}: their "
             f"log-probs differ by {gap:.3g} nats per token on average (allowed: {tolerance:g} in {_dtype(actor)}). "
-            "Check that both use the same weights, temperature and chat template."
+            "Check that both use the same weights, precision, temperature and chat template, and read pictures at the "
+            "same size."
         )
     return gap
 
@@ -178,5 +180,4 @@ def _gaps(here: Sequence[Float[Tensor, " T"]], there: Sequence[Float[Tensor, " T
 
 
 def _dtype(actor: PolicyModel) -> torch.dtype:
-    autocast = torch.is_autocast_enabled(actor.device.type)
-    return torch.get_autocast_dtype(actor.device.type) if autocast else next(actor.model.parameters()).dtype
+    return compute_dtype(next(actor.model.parameters()))

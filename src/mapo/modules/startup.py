@@ -17,6 +17,7 @@ from mapo.modules.monitors import check_monitors
 from mapo.modules.strategies import check_checkpoint
 from mapo.policies.policy import Policy
 from mapo.policies.renderer import Renderer
+from mapo.rollout.base import RolloutEngine
 from mapo.types import Prompt, Sampling
 
 
@@ -169,6 +170,7 @@ def check_run(module: LightningModule, policy: Policy, stage: str, updates_per_p
         # Said first: without a network, looking for what is not there takes half a minute of retries.
         rank_zero_info(f"model.policy.path {policy.path!r} is no folder here; asking the Hugging Face Hub for it")
     renderer = policy.load_renderer()
+    _check_engine(module, renderer, data)
     if renderer.processor is not None and not renderer.banned_ids:
         raise ValueError(
             f"the model at {policy.path!r} reads images, but no vision or role token was found to ban from sampling; "
@@ -201,6 +203,23 @@ def _check_evaluation(module: LightningModule, data: PromptDataModule) -> None:
     evaluation = getattr(module, "evaluation", None)
     if isinstance(evaluation, Evaluation):
         evaluation.check(data.eval_names)
+
+
+def _check_engine(module: LightningModule, renderer: Renderer, data: object) -> None:
+    """Ask the rollout engine whether it can do what the run will ask of it."""
+    rollout, sampling, evaluation = (getattr(module, name, None) for name in ("rollout", "sampling", "evaluation"))
+    if not isinstance(rollout, RolloutEngine) or not isinstance(sampling, Sampling):
+        return
+    names = data.eval_names if isinstance(data, PromptDataModule) else []
+    sets = [evaluation, *map(evaluation.of, names)] if isinstance(evaluation, Evaluation) else []
+    rollout.check(renderer, [sampling, *(of_set.sampling for of_set in sets)])
+    corrected = getattr(getattr(module, "objective", None), "sampler_correction", None) is not None
+    if corrected and not rollout.reports_logprobs(sampling):
+        raise ValueError(
+            f"model.sampler_correction needs log-probs that {type(rollout).__name__} cannot report with "
+            f"model.sampling.top_p={sampling.top_p:g} and top_k={sampling.top_k}: set top_p to 1 and top_k to 0, or "
+            "leave sampler_correction out"
+        )
 
 
 def _num_ranks(trainer: Trainer) -> int:

@@ -84,10 +84,22 @@ class Renderer:
             # Only the processor itself knows how many tokens its images take.
             images = [self._named(prompt, open_image, source) for source in prompt.images]
             return int(self._tokenize(prompt, images)["input_ids"].shape[1])
-        text = self._render(prompt.messages)
-        text_ids = self.tokenizer(text, add_special_tokens=self._needs_bos(text))["input_ids"]
         # Each picture is one placeholder in the text, replaced by as many as it has features.
-        return len(text_ids) - len(prompt.images) + self._image_tokens(prompt)
+        return len(self.unexpanded_ids(prompt)) - len(prompt.images) + self._image_tokens(prompt)
+
+    def unexpanded_ids(self, prompt: Prompt) -> list[int]:
+        """Return the ids with one placeholder per picture, for engines that expand them themselves."""
+        text = self._render(prompt.messages)
+        return list(self.tokenizer(text, add_special_tokens=self._needs_bos(text))["input_ids"])
+
+    @property
+    def pixel_limits(self) -> dict[str, int]:
+        """The smallest and largest area to which pictures are resized; empty where the processor has no such limits."""
+        image_processor: Any = getattr(self.processor, "image_processor", None)
+        if not hasattr(image_processor, "merge_size"):
+            return {}
+        size = dict(image_processor.size)  # of areas, whatever the names say
+        return {"min_pixels": int(size["shortest_edge"]), "max_pixels": int(size["longest_edge"])}
 
     def decode(self, token_ids: Int[Tensor, " T"] | Sequence[int]) -> str:
         """Return a completion's text without special tokens."""

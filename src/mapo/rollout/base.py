@@ -2,9 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 from mapo.policies.model import PolicyModel
+from mapo.policies.renderer import Renderer
 from mapo.types import EncodedPrompt, Rollouts, Sampling
+
+
+class RolloutError(RuntimeError):
+    """An engine broke down while it was asked for completions; the policy is as it was before."""
 
 
 class RolloutEngine(ABC):
@@ -12,6 +18,9 @@ class RolloutEngine(ABC):
 
     An implementation is a light recipe (plain fields); what it needs at run time it builds on first use.
     """
+
+    copies_weights: ClassVar[bool] = False
+    """Whether it samples with weights of its own, which can go stale: the second phase is then checked, too."""
 
     @abstractmethod
     def generate(
@@ -34,6 +43,18 @@ class RolloutEngine(ABC):
                 its prompt's key, the completion's index and the token's position, so the layout of a batch changes
                 nothing.
         """
+
+    def check(self, renderer: Renderer, samplings: Sequence[Sampling]) -> None:
+        """Refuse, before any weight is loaded, what this engine cannot do or what it lacks.
+
+        Args:
+            renderer: The policy's.
+            samplings: All ways in which the run is going to draw completions.
+        """
+
+    def reports_logprobs(self, sampling: Sampling) -> bool:
+        """Return whether the log-probs of completions drawn in this way are known; NaN stands for them otherwise."""
+        return True
 
     def close(self) -> None:
         """Release processes and memory; called once when a run ends."""
