@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
 from jsonargparse import DefaultHelpFormatter, Namespace, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
@@ -35,6 +34,7 @@ from mapo.data.base import PromptDataModule
 from mapo.losses.aggregation import Aggregation
 from mapo.losses.base import PolicyLoss
 from mapo.modules import startup
+from mapo.modules.checkpoint_files import read_state
 from mapo.modules.continuing import checkpoint_folders, continue_run, last_checkpoint
 from mapo.modules.mapo import MAPOModule
 from mapo.modules.plan import plan
@@ -224,13 +224,13 @@ def stored_hyperparameters(ckpt_path: str) -> dict[str, Any]:
         ValueError: There is nothing at this path, or no checkpoint.
     """
     path = Path(ckpt_path)
-    if ckpt_path in _CHECKPOINT_KEYWORDS or ckpt_path.startswith("registry") or "://" in ckpt_path or path.is_dir():
+    if ckpt_path in _CHECKPOINT_KEYWORDS or ckpt_path.startswith("registry") or "://" in ckpt_path:
         return {}
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"ckpt_path {ckpt_path} does not exist; checkpoints are in a run's folder, under checkpoints/")
     try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("hyper_parameters", {}))
-    except (RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        return dict(read_state(path).get("hyper_parameters", {}))
+    except (OSError, RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"ckpt_path {ckpt_path} is no checkpoint of this package: {error}") from error
 
 

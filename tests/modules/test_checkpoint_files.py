@@ -1,3 +1,4 @@
+import os
 import random
 import shutil
 
@@ -9,6 +10,7 @@ from mapo.modules.checkpoint_files import (
     damage,
     draft_of,
     hold,
+    mark_unfinished,
     newest_whole,
     read_state,
     remove_drafts,
@@ -107,3 +109,30 @@ def test_a_draft_that_is_being_written_stays(tmp_path, whole):
         assert not hold(file)
         assert remove_drafts(tmp_path) == []
     assert remove_drafts(tmp_path) == [draft_of(whole)]
+
+
+def test_the_newest_of_a_copied_run_is_the_one_with_the_most_steps(tmp_path):
+    for steps, name in ((80, "last.ckpt"), (40, "step-40.ckpt")):
+        torch.save({"global_step": steps}, tmp_path / name)
+        os.utime(tmp_path / name, ns=(0, 10**9 * (100 - steps)))  # as a copy may leave them: the older one is newer
+    assert newest_whole(checkpoints_in(tmp_path))[0] == tmp_path / "last.ckpt"
+
+
+def test_a_run_that_was_written_to_last_comes_before_a_longer_one(tmp_path):
+    for version, steps in ((0, 80), (1, 20)):
+        (tmp_path / f"version_{version}").mkdir()
+        path = tmp_path / f"version_{version}" / "last.ckpt"
+        torch.save({"global_step": steps}, path)
+        os.utime(path, ns=(0, 10**9 * (1 + version)))
+    found, _ = newest_whole(checkpoints_in(tmp_path / "version_0", tmp_path / "version_1"))
+    assert found == tmp_path / "version_1" / "last.ckpt"
+
+
+def test_shards_that_are_about_to_be_written_over_count_as_damaged(tmp_path):
+    folder = tmp_path / "last.ckpt"
+    folder.mkdir()
+    (folder / ".metadata").touch()
+    torch.save({}, folder / "meta.pt")
+    assert damage(folder) is None
+    mark_unfinished(folder)
+    assert "it was not finished" in damage(folder)

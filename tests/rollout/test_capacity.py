@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mapo.rollout.capacity import Capacity, Footprint, free_memory, plan
+from mapo.rollout.capacity import Capacity, Footprint, plan
 from mapo.types import EncodedPrompt, Prompt
 
 FOOTPRINT = Footprint(cache_bytes=100, prefill_bytes=50, vocabulary=10, shared=True)
@@ -71,7 +71,3 @@ def test_there_are_always_prompts_for_the_rows():
 def test_prompt_that_cannot_fit_is_named():
     with pytest.raises(ValueError, match=r"sample 'row-1' \(5000 prompt tokens and up to 20 more\).*lower"):
         planned((30, 5000, 20), free_bytes=400_000)
-
-
-def test_memory_of_the_cpu_is_not_planned():
-    assert free_memory(torch.device("cpu")) is None

@@ -70,7 +70,13 @@ class HuggingFaceExport(Checkpoint):  # Lightning calls checkpoint callbacks las
     ) -> None:
         output, module = self._output(run_folder), cast(Any, pl_module)
         if self.which == "best":
-            stored = read_policy(_savers(trainer)[0].best_model_path, trust_remote_code=module.policy.trust_remote_code)
+            best = _savers(trainer)[0].best_model_path
+            if not best:
+                raise ValueError(
+                    "HuggingFaceExport(which='best') has nothing to export: no checkpoint was kept, since nothing was "
+                    f"validated; `mapo export --ckpt_path ...` exports any checkpoint below {run_folder}"
+                )
+            stored = read_policy(best, trust_remote_code=module.policy.trust_remote_code)
             actor, phase = stored.load(), stored.phase
         else:
             actor, phase = module.actor, phases_finished(trainer)

@@ -6,6 +6,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,6 +56,13 @@ def damage(path: Path) -> str | None:
     return None
 
 
+def mark_unfinished(path: Path) -> None:
+    """Let a sharded checkpoint that is about to be written over count as damaged until it is finished."""
+    if path.is_dir():
+        for name in (_SHARDED_STATE, _SHARDS_INDEX):
+            (path / name).unlink(missing_ok=True)
+
+
 def require_whole(path: Path) -> None:
     """Refuse a damaged checkpoint, and name the newest whole one beside it.
 
@@ -81,13 +89,18 @@ def checkpoints_in(*folders: Path) -> list[Path]:
 
 
 def newest_whole(paths: Iterable[Path]) -> tuple[Path | None, dict[Path, str]]:
-    """Return the whole checkpoint that was written last.
+    """Return the newest whole checkpoint.
+
+    It is one of the run that was written to last, and there the one with the most optimizer steps: copying a run's
+    folder gives its files new times in any order.
 
     Returns:
-        The checkpoint, None where there is none; and what is wrong with each newer one.
+        The checkpoint, None where there is none; and what is wrong with each one that would have come before it.
     """
-    faults: dict[Path, str] = {}
-    for path in sorted(paths, key=_written, reverse=True):
+    paths, faults = list(paths), dict[Path, str]()
+    latest = {folder: max(map(_written, group)) for folder, group in groupby(sorted(paths), key=lambda p: p.parent)}
+    order = {path: (latest[path.parent], _steps(path), _written(path)) for path in paths}
+    for path in sorted(paths, key=order.__getitem__, reverse=True):
         fault = damage(path)
         if fault is None:
             return path, faults
@@ -120,6 +133,14 @@ def remove_drafts(*folders: Path) -> list[Path]:
 
 def _state_file(path: Path) -> Path:
     return path / _SHARDED_STATE if path.is_dir() else path
+
+
+def _steps(path: Path) -> float:
+    """Return how many optimizer steps a checkpoint has behind it; of one that cannot be read, more than any other."""
+    try:
+        return float(read_state(path).get("global_step", -1))
+    except _UNREADABLE:
+        return float("inf")
 
 
 def _written(path: Path) -> int:

@@ -1,10 +1,14 @@
 """FSDP2 over all devices, with weights and optimizer states on the host where asked."""
 
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from typing_extensions import override
+
+from mapo.modules.checkpoint_files import mark_unfinished
 
 
 class FSDP2Strategy(ModelParallelStrategy):
@@ -34,6 +38,15 @@ class FSDP2Strategy(ModelParallelStrategy):
     def setup_environment(self) -> None:
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
+
+    @override
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Save as Lightning does; a folder that is written over is known for unfinished until it is whole again."""
+        path = Path(self.broadcast(filepath))
+        if self.is_global_zero:
+            mark_unfinished(path)
+        self.barrier()
+        super().save_checkpoint(checkpoint, path, storage_options)
 
     @override
     def model_to_device(self) -> None:

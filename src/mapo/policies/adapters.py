@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from mapo.functional.device_memory import free_memory
+
 
 @contextmanager
 def merged_adapters(model: Any) -> Iterator[str | None]:
@@ -93,10 +95,9 @@ def _why_not(layers: list[Any]) -> str | None:
         return "its weights are sharded"
     if not all(map(_is_plain, layers)):
         return "its adapters are not plain LoRA beside linear layers"
-    if weights[0].device.type == "cuda":
-        needed, (free, _) = sum(weight.nbytes for weight in weights), torch.cuda.mem_get_info(weights[0].device)
-        if needed > free / 2:
-            return f"a copy of its adapted weights takes {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
+    free, needed = free_memory(weights[0].device), sum(weight.nbytes for weight in weights)
+    if free is not None and needed > free / 2:
+        return f"a copy of its adapted weights takes {needed / 2**30:.1f} GiB, which is more than half of what is free"
     return None
 
 

@@ -31,6 +31,7 @@ class PolicyModel(nn.Module):
         shares_prefix: Whether ``score`` packs its rows without padding and runs a prompt once for all that carry it;
             see ``share_prefix``. False is padded rows, each with a copy of its prompt: slower, and gives the same.
         gathered: Whether sharded weights are whole on every rank just now; see ``mapo.policies.sharding``.
+        gathered_dtype: Type in which they then are; None: each in its own.
         reference_on_host: Whether the frozen reference stays in the host's memory while it does not score.
     """
 
@@ -38,6 +39,7 @@ class PolicyModel(nn.Module):
     renderer: Renderer
     shares_prefix: bool
     gathered: bool
+    gathered_dtype: torch.dtype | None = None
     reference_on_host: bool
 
     def __init__(

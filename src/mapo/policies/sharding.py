@@ -17,6 +17,7 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor
 
+from mapo.functional.device_memory import free_memory
 from mapo.policies.model import PolicyModel
 
 
@@ -107,10 +108,11 @@ def full_state_dict(policy: PolicyModel) -> dict[str, Tensor]:
     One weight at a time is whole on the device.
 
     Returns:
-        Names as in ``policy.state_dict()``, the frozen base of adapters included; nothing on the other ranks of a
-        sharded policy.
+        Names as in ``policy.state_dict()``, the frozen base of adapters included; nothing on ranks other than 0.
     """
     assert not policy.gathered
+    if not is_sharded(policy) and distributed.is_initialized() and distributed.get_rank() != 0:
+        return {}
     weights = policy.state_dict() | dict(policy.named_parameters(remove_duplicate=False))
     kept = {}
     for name, weight in weights.items():
@@ -134,6 +136,7 @@ def _shard(policy: PolicyModel, mesh: DeviceMesh, *, dtype: torch.dtype | None, 
         fully_shard(layer, **settings)
     root = fully_shard(policy, **settings)
     register_fsdp_forward_method(policy, "enter")
+    policy.gathered_dtype = dtype
     # A rank without pictures has no gradient of the vision tower, and takes part in its sum all the same.
     root.set_reduce_scatter_unused_params(True)
 
@@ -151,13 +154,14 @@ def _refuse_deepspeed(policy: PolicyModel) -> None:
 
 
 def _check_room(policy: PolicyModel) -> None:
-    if policy.device.type != "cuda":
-        return
-    needed = sum(weight.numel() * weight.element_size() for weight in policy.parameters())
-    free, _ = torch.cuda.mem_get_info(policy.device)
-    if needed > free:
+    weights = [weight for weight in policy.parameters() if isinstance(weight, DTensor)]
+    # Where they are gathered, which is not where they are kept if that is the host.
+    free = free_memory(torch.device(weights[0].device_mesh.device_type))
+    dtype = policy.gathered_dtype
+    needed = sum(weight.numel() * (weight.dtype if dtype is None else dtype).itemsize for weight in weights)
+    if free is not None and needed > free:
         raise ValueError(
-            f"rollouts and validation gather all weights on every GPU: that takes up to {needed / 2**30:.1f} GiB, and "
+            f"rollouts and validation gather all weights on every GPU: that takes {needed / 2**30:.1f} GiB, and "
             f"{free / 2**30:.1f} GiB are free. Use more GPUs or larger ones, keep the reference and the optimizer "
             "states on the host, or train adapters (model.policy.lora)"
         )

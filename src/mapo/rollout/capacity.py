@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from mapo.types import EncodedPrompt
 
 _ROWS_ON_CPU = 128
@@ -98,11 +96,3 @@ def plan(
         f"{completion_tokens} more) takes {needed(capacity(1)) / 2**30:.2f} GiB, and {max(left, 0) / 2**30:.2f} GiB of "
         "the device are free; lower max_completion_tokens or max_prompt_tokens, or use a device with more memory"
     )
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that can still be allocated on a CUDA device; None on others."""
-    if device.type != "cuda":
-        return None
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + unused

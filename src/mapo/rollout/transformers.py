@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from typing_extensions import override
 
+from mapo.functional.device_memory import free_memory
 from mapo.policies.adapters import merged_adapters
 from mapo.policies.model import PolicyModel
 from mapo.rollout.base import RolloutEngine
-from mapo.rollout.capacity import free_memory, plan
+from mapo.rollout.capacity import plan
 from mapo.rollout.completing import Completing
 from mapo.rollout.decoder import Decoder
 from mapo.rollout.lean import LeanDecoder

@@ -55,9 +55,10 @@ class VLLMClient:
 
     def load_weights(self, folder: str) -> None:
         """Have the server read weights from a folder that it sees, and forget what it computed with others."""
-        self._send("POST", "/pause?mode=wait")
+        self._send("POST", "/pause?mode=wait", timeout_s=self._timeout_s)  # until what is under way is done
         try:
-            self._send("POST", "/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": folder}})
+            asked = {"method": "reload_weights", "kwargs": {"weights_path": folder}}
+            self._send("POST", "/collective_rpc", asked, timeout_s=self._timeout_s)
             reply = self._send("POST", "/reset_prefix_cache")
         finally:
             self._send("POST", "/resume")
