@@ -22,6 +22,12 @@ _DESCRIPTION = """Run the completions of a skipped optimizer step again, one by 
 which have log-probs or gradients that are not finite, and in which module that begins. The file is what `fit` wrote to
 faults/ in the run's folder; the checkpoint should be the last one before that phase."""
 
+# Only A · Σ log-probs is run again, in the checkpoint's own precision.
+_NOT_SEEN = (
+    "What was not finite may have come from the reference, the ratio to older log-probs, the loss, the precision of "
+    "the run, or from weights that are not those of this checkpoint.\n"
+)
+
 
 class Verdict(NamedTuple):
     """What became of one row.
@@ -70,7 +76,8 @@ def report(fault: Fault, verdicts: Sequence[Verdict]) -> str:
     ]
     bad = sum(not _is_finite(verdict) for verdict in verdicts)
     of = f"{len(verdicts)} completions of phase {fault.phase} (rank {fault.rank})"
-    return f"{text_table(head, lines, keys=2)}\n{bad} of {of} give numbers that are not finite.\n"
+    words = f"{text_table(head, lines, keys=2)}\n{bad} of {of} give numbers that are not finite.\n"
+    return words if bad else words + _NOT_SEEN
 
 
 def _is_finite(verdict: Verdict) -> bool:

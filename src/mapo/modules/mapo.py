@@ -210,6 +210,8 @@ class MAPOModule(WholeSteps, SetEvaluation):
         """Take ``updates_per_phase`` optimizer steps, each on its share of the prompts."""
         parts, spare = experience.mini_batches(self.updates_per_phase), experience.select([])
         normalisers = self.normalisers(parts)
+        if not any(normalisers) and self.dynamic_sampling is None:  # which has said so itself
+            rank_zero_warn(f"phase {self.phase_index}: no completion could be scored or trained; nothing changes")
         parts = [self.objective.needed(part, means, spare) for part in parts]
         cuts = self.micro_batches([part.lengths for part in parts])
         steps = [[part.select(rows) for rows in cut] for part, cut in zip(parts, cuts, strict=True)]
@@ -223,7 +225,6 @@ class MAPOModule(WholeSteps, SetEvaluation):
     def optimize(self, step: Sequence[Experience], normaliser: float, temperature: float, means: Means) -> None:
         """Take one optimizer step over its micro-batches, normalised once over all of them and all ranks."""
         if normaliser == 0:  # the same on every rank, so none is left waiting
-            rank_zero_warn(f"phase {self.phase_index}: no completion could be scored or trained; nothing changes")
             step = []
         gradient_norm = self.take_step(
             [partial(self.loss_of, rows, temperature, self.trainer.world_size / normaliser, means) for rows in step]

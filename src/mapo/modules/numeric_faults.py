@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from mapo.modules.experience import Experience
 from mapo.policies.model import PolicyModel
@@ -23,12 +21,12 @@ class Fault:
 
     Attributes:
         phase: Rollout phases finished before it.
-        step: Optimizer steps taken before it.
+        step: Its number among all optimizer steps, from 0.
         rank: Whose rows they are.
         temperature: Of the rollouts.
         rows: As they were trained on.
-        suspects: Places of the rows whose numbers are not finite before any backward pass; none where only the gradient
-            was not.
+        suspects: Places of the rows with log-probs (of the policy, as it is, was, or of its reference) or an advantage
+            that are not finite; none where only the gradient was not.
     """
 
     phase: int
@@ -98,7 +96,7 @@ def keep_fault(module: Any, step: Sequence[Experience], temperature: float) -> s
     folder = Path(trainer.log_dir or trainer.default_root_dir) / "faults"  # every rank must ask
     if somewhere and not suspects:
         return ""  # it is another rank's
-    position = {"phase": module.phase_index, "step": module.global_step, "rank": module.global_rank}
+    position = {"phase": module.phase_index, "step": module.global_step - 1, "rank": module.global_rank}
     fault = Fault(**position, temperature=temperature, rows=Experience.joined(step), suspects=tuple(suspects))
     what = "log-probs or advantages" if suspects else "the gradient alone"
     if trainer.fast_dev_run:  # leaves no files behind
@@ -127,7 +125,9 @@ def find_suspects(actor: PolicyModel, parts: Sequence[Experience], temperature: 
     for rows in parts:
         logprobs = actor.score(rows.prompts, rows.token_ids, temperature=temperature).logprobs.cpu()
         finite = logprobs.isfinite().all(dim=1) & rows.advantages.cpu().isfinite()
-        finite &= torch.tensor([bool(_is_finite(sampled)) for sampled in rows.sampling_logprobs])
+        for others in (rows.old_logprobs, rows.ref_logprobs):
+            if others is not None:
+                finite &= others.cpu().isfinite().all(dim=1)
         found += (~finite).nonzero()[:, 0].add(start).tolist()
         start += len(rows)
     return found
@@ -136,10 +136,6 @@ def find_suspects(actor: PolicyModel, parts: Sequence[Experience], temperature: 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MOST_NAMED} other samples" if len(names) > _MOST_NAMED else ""
     return ", ".join(map(repr, names[:_MOST_NAMED])) + more
-
-
-def _is_finite(values: Float[Tensor, " T"]) -> bool:
-    return bool(values.isfinite().all())
 
 
 def _plain(prompt: EncodedPrompt) -> dict[str, Any]:

@@ -156,6 +156,6 @@ class WholeSteps(PhaseCheckpoints):
         if self.skipped_in_a_row > self.max_skipped_steps:
             raise FloatingPointError(
                 f"the gradient was not finite in {self.skipped_in_a_row} optimizer steps in a row, the last of them "
-                f"step {self.global_step}; no weight was changed by them. Lower the learning rate, or look at the batch"
-                f"{advice}"
+                f"step {self.global_step - 1}; no weight was changed by them. Lower the learning rate, or look at the "
+                f"batch{advice}"
             )
