@@ -65,3 +65,8 @@ def test_zero_3_takes_one_micro_batch_per_step():
     check_micro_batches(deepspeed(ZERO_3), [1, 1])
     with pytest.raises(ValueError, match=r"takes 3 micro-batches.*max_tokens_per_micro_batch"):
         check_micro_batches(deepspeed(ZERO_3), [1, 3])
+
+
+def test_rollouts_under_deepspeed_are_refused_before_anything_is_loaded():
+    with pytest.raises(ValueError, match=r"not gathered for rollouts; use configs/trainer/fsdp2\.yaml"):
+        check_strategy(deepspeed(dict(ZERO_3)), samples=True)

@@ -13,17 +13,23 @@ from lightning.pytorch.strategies import (
 from lightning.pytorch.utilities import rank_zero_warn
 
 
-def check_strategy(strategy: Strategy, *, gradient_clip_norm: float | None = None) -> None:
+def check_strategy(strategy: Strategy, *, gradient_clip_norm: float | None = None, samples: bool = False) -> None:
     """Refuse strategies under which gradients would be lost or differ between ranks without a word.
 
     Args:
         strategy: Of the trainer. DeepSpeed clips gradients itself and is told the limit here.
         gradient_clip_norm: Largest gradient norm of an optimizer step; None clips nothing.
+        samples: Whether the module has rollouts.
 
     Raises:
         ValueError: The strategy shards in a way that is not known here, or drops backward passes; the fix is named.
     """
     if isinstance(strategy, DeepSpeedStrategy):
+        if samples:
+            raise ValueError(
+                "trainer.strategy DeepSpeedStrategy partitions the weights, which are not gathered for rollouts; use "
+                "configs/trainer/fsdp2.yaml. Demonstrations alone (`mapo supervised fit`) can be trained on under it"
+            )
         _check_deepspeed(strategy, gradient_clip_norm or 0.0)
     elif isinstance(strategy, ModelParallelStrategy):
         _check_mesh(strategy)

@@ -116,7 +116,8 @@ class WholeSteps(PhaseCheckpoints):
     def configure_callbacks(self) -> Sequence[Callback] | Callback:
         """Refuse trainer arguments that manual optimisation would ignore; called before anything is loaded."""
         startup.check_trainer(self.trainer)
-        check_strategy(self.trainer.strategy, gradient_clip_norm=self.gradient_clip_norm)
+        samples = hasattr(self, "rollout")
+        check_strategy(self.trainer.strategy, gradient_clip_norm=self.gradient_clip_norm, samples=samples)
         own = super().configure_callbacks()
         own = [own] if isinstance(own, Callback) else list(own)
         present = any(isinstance(callback, RankWatch) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
