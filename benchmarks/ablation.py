@@ -3,9 +3,9 @@
     python -m benchmarks.ablation                          # make ablation
     python -m benchmarks.ablation --methods mapo grpo --seeds 5
 
-Started again, it goes on: finished runs are kept, interrupted ones continue from their last checkpoint, and runs whose
-arguments or method file have changed begin anew. Runs are in ``runs/ablation/<method>/seed_<n>``, each with its output
-in ``output.log``; the report goes to ``docs/ablation.md``.
+Started again, it goes on: finished runs are kept, interrupted ones continue from their last checkpoint, and runs begin
+anew where their arguments, their method's file or the sources of the package have changed. Runs are in
+``runs/ablation/<method>/seed_<n>``, each with its output in ``output.log``; the report goes to ``docs/ablation.md``.
 """
 
 import argparse
@@ -22,12 +22,14 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import mapo
 from benchmarks.report import provenance
 from mapo.compare.command import write_report
 from mapo.compare.comparison import ALGORITHMS, compare
 from mapo.compare.methods import read_algorithms
 
 CONFIG = Path("configs/mapo_tiny_emotion.yaml")
+PACKAGE = Path(mapo.__file__).parent
 # On one core: 39 s of CPU time for 30 phases of grpo.yaml with the defaults below, measured on a busy machine.
 SECONDS_PER_START, SECONDS_PER_PHASE = 12.0, 0.9
 _REFERENCE = "grpo"
@@ -36,19 +38,20 @@ _PROMPTS_PER_PHASE = 24  # dynamic sampling takes up to three batches of 8 for a
 
 @dataclass(frozen=True)
 class Plan:
-    """One run: which method, which seed, and the arguments of ``mapo fit``."""
+    """One run: which method, which seed, the arguments of ``mapo fit``, and a digest of the package's sources."""
 
     method: str
     seed: int
     folder: Path
     arguments: tuple[str, ...]
+    package: str
 
     @property
     def digest(self) -> str:
-        """Of the arguments and of the files that they name."""
+        """Of the arguments, of the files that they name, and of the package."""
         files = [word.removeprefix("--config=") for word in self.arguments if word.startswith("--config=")]
         texts = [Path(file).read_text(encoding="utf-8") for file in files]
-        return hashlib.blake2b(json.dumps([self.arguments, texts]).encode(), digest_size=16).hexdigest()
+        return hashlib.blake2b(json.dumps([self.arguments, texts, self.package]).encode(), digest_size=16).hexdigest()
 
     @property
     def finished(self) -> bool:
@@ -80,12 +83,21 @@ def plan_runs(given: argparse.Namespace) -> list[Plan]:
     equal = {
         name: [other for other in given.methods if algorithms[other] == algorithms[name]] for name in given.methods
     }
+    package = digest_of_sources(PACKAGE)  # once: what is edited while runs are under way is not what they run
     return [
-        Plan(" = ".join(names), seed, given.runs / name / f"seed_{seed}", tuple(_arguments(given, name, seed)))
+        Plan(" = ".join(names), seed, given.runs / name / f"seed_{seed}", tuple(_arguments(given, name, seed)), package)
         for seed in range(given.seeds)
         for name, names in equal.items()
         if name == names[0]
     ]
+
+
+def digest_of_sources(folder: Path) -> str:
+    """Return a digest of the Python files below a folder, their names included."""
+    found = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.rglob("*.py")):
+        found.update(json.dumps([path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")]).encode())
+    return found.hexdigest()
 
 
 def run_all(plans: Sequence[Plan], jobs: int) -> list[Plan]:

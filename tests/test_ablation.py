@@ -61,3 +61,22 @@ def test_files_that_set_the_same_are_run_once_under_both_names(monkeypatch, tmp_
         )
     plans = module.plan_runs(module.parse(["--seeds", "2"]))
     assert [(plan.method, plan.seed) for plan in plans] == [(m, s) for s in (0, 1) for m in ("first = same", "other")]
+
+
+def test_a_run_of_another_package_begins_anew_and_one_under_other_documents_does_not(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT))
+    module = importlib.import_module("benchmarks.ablation")
+    package = tmp_path / "package"
+    (package / "losses").mkdir(parents=True)
+    (package / "losses" / "one.py").write_text("bound = 0.2\n")
+
+    def plan():
+        sources = module.digest_of_sources(package)
+        return module.Plan("grpo", 0, tmp_path / "run", ("fit", "--seed_everything=0"), sources)
+
+    plan().prepare()
+    (tmp_path / "run" / "results.json").write_text('{"finished": true}')
+    (package / "README.md").write_text("another commit")
+    assert plan().finished
+    (package / "losses" / "one.py").write_text("bound = 0.3\n")
+    assert not plan().finished

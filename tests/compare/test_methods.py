@@ -35,6 +35,14 @@ def test_what_changes_speed_or_evaluation_alone_makes_no_method(run):
     assert len(group_methods(runs, ALGORITHMS)) == 1
 
 
+def test_a_run_from_before_there_was_an_argument_that_makes_no_method_is_not_of_another(run, tmp_path):
+    policy = {"path": "builtin"}
+    new = {"max_skipped_steps": 3, "policy": {**policy, "gradient_checkpointing": True, "reference_on_host": True}}
+    runs = [run("old", policy=policy), run("new", 1, **new)]
+    (method,) = group_methods(runs, ALGORITHMS, dict.fromkeys((tmp_path / "old", tmp_path / "new"), "mine"))
+    assert (method.name, method.seeds) == ("mine", (0, 1))
+
+
 def test_methods_of_one_name_are_told_apart_by_what_differs(run):
     runs = [run("a", advantage=GRPO), run("b", advantage=GRPO, group_size=8)]
     names = [method.name for method in group_methods(runs, ALGORITHMS)]

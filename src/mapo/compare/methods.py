@@ -9,14 +9,18 @@ import yaml
 
 from mapo.compare.runs import Run
 
-# What repetitions of a method may differ in: seeds, how they are evaluated, and what changes speed or logs alone.
+# What repetitions of a method may differ in, or lack since they are older: seeds, how they are evaluated, what changes
+# speed, memory or logs alone, and when a run gives up, since those that are compared have come to their end.
 _FREE = (
     "seed_everything",
     "model.seed",
     "model.evaluation",
     "model.max_tokens_per_micro_batch",
+    "model.max_skipped_steps",
     "model.log_entropy",
     "model.policy.share_prefix",
+    "model.policy.gradient_checkpointing",
+    "model.policy.reference_on_host",
     "model.rollout.max_batch_rows",
     "model.rollout.cuda_graphs",
     "data.seed",
@@ -24,6 +28,7 @@ _FREE = (
     "data.num_eval",
     "data.max_eval_samples",
     "data.eval_batch_size",
+    "data.on_changed_rows",
 )
 _TRAINER = ("max_epochs", "max_steps", "limit_train_batches", "precision")
 _ABSENT = "(not set)"
