@@ -51,6 +51,24 @@ def test_report_is_written_as_markdown_pictures_and_json(folder):
     assert mine["budget"] == {"rollouts": 2880, "steps": 30, "tokens": 40000.0}
 
 
+def test_one_method_alone_is_held_against_nothing(folder):
+    outcome = invoke(folder, "compare", "runs/Mine_0", "runs/Mine_1")
+    page = (folder / "comparison" / "report.md").read_text()
+    assert re.search(r"^before training +\| +\|", outcome.out, re.M)
+    assert re.search(r"^Mine +\| +2 \|", outcome.out, re.M)
+    assert "Difference" not in outcome.out
+    assert "Difference" not in page
+    assert "paired" not in page
+
+
+def test_row_before_training_is_called_after_its_method_unless_all_began_alike(folder):
+    assert re.search(r"^before rloo +\| +\|", invoke(folder, "compare", "runs").out, re.M)
+    for number, name in enumerate(("ZScore", "Mine")):
+        sets = {0: {"in": np.array([1.0, 0.0])}, 30: {"in": np.array([1.0, float(number)])}}
+        write_run(folder / "alike" / name, sets, model={"advantage": {"class_path": f"somewhere.{name}"}})
+    assert re.search(r"^before training +\| +\|", invoke(folder, "compare", "alike").out, re.M)
+
+
 def test_names_of_ones_own(folder):
     runs = ["runs/Mine_0", "runs/Mine_1"]
     outcome = invoke(folder, "compare", "runs/ZScore_0", "runs/ZScore_1", "--name", "our reward", *runs)

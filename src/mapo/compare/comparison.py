@@ -60,7 +60,7 @@ class Comparison:
         measures: Columns of the table, A_S, A_T and A last.
         headline: The measure that sentences are about.
         levels: Accuracies by method and measure, after training.
-        before: Accuracies by measure before training; empty where that was not evaluated.
+        before: Accuracies of the reference by measure before training; empty where that was not evaluated.
         pairs: Every two methods, the later of the table against the earlier, the reference always second.
         curves: Accuracies by method, measure and phase.
         budgets: By method.

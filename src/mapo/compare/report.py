@@ -10,24 +10,19 @@ from mapo.compare.comparison import Comparison, Pair
 from mapo.compare.sentences import chance_line, points, sentence
 from mapo.compare.statistics import Interval
 
-_BEFORE = "before training"
 _MOST_PAIRS = 6  # of four methods; of more methods, text shows those with the reference, and JSON has all
 
 
 def text(comparison: Comparison) -> str:
     """Return what the terminal shows."""
-    lines = [
-        _heading(comparison),
-        "",
-        text_table(*_level_table(comparison)),
-        "",
-        f"Difference to {comparison.reference} in percentage points; * where the 95 % interval leaves out 0",
-        "",
-        text_table(*_difference_table(comparison)),
-        "",
-        *_sentences(comparison),
-    ]
-    return "\n".join([*lines, *(f"Warning: {warning}" for warning in comparison.warnings)])
+    parts = [_heading(comparison), text_table(*_level_table(comparison))]
+    if comparison.pairs:
+        parts += [
+            f"Difference to {comparison.reference} in percentage points; * where the 95 % interval leaves out 0",
+            text_table(*_difference_table(comparison)),
+        ]
+    closing = [*_sentences(comparison), *(f"Warning: {warning}" for warning in comparison.warnings)]
+    return "\n\n".join(part for part in [*parts, "\n".join(closing)] if part)
 
 
 def markdown(
@@ -54,11 +49,7 @@ def markdown(
         "## Accuracy after training",
         "In percent, with 95 % intervals. A_S is the mean of the sets in domain, A_T out of domain, A of both.",
         table(*_level_table(comparison)),
-        f"## Difference to {comparison.reference}",
-        "In percentage points, paired by question"
-        + (" and by seed" if all(pair.paired_runs for pair in _shown_pairs(comparison)) else "")
-        + ", with 95 % intervals; an asterisk where the interval leaves out 0.",
-        table(*_difference_table(comparison)),
+        *_difference_section(comparison),
         *(f"![{words}]({file})" for words, file in (figures or {}).items()),
         "## Methods",
         table(*_method_table(comparison)),
@@ -121,8 +112,27 @@ def _level_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         for method in comparison.methods
     ]
     if comparison.before:
-        rows.insert(0, [_BEFORE, "", *(_level(comparison.before[name]) for name in names)])
+        rows.insert(0, [_before(comparison), "", *(_level(comparison.before[name]) for name in names)])
     return ["method", "seeds", *names], rows
+
+
+def _before(comparison: Comparison) -> str:
+    """Return what the row of accuracies before training is called: with its method, unless all began alike."""
+    curves = [comparison.curves[method.name] for method in comparison.methods]
+    alike = all(curve[name].get(0) == level for curve in curves for name, level in comparison.before.items())
+    return "before training" if alike else f"before {comparison.reference}"
+
+
+def _difference_section(comparison: Comparison) -> list[str]:
+    if not comparison.pairs:
+        return []
+    by_seed = " and by seed" if all(pair.paired_runs for pair in _shown_pairs(comparison)) else ""
+    return [
+        f"## Difference to {comparison.reference}",
+        f"In percentage points, paired by question{by_seed}, with 95 % intervals; "
+        "an asterisk where the interval leaves out 0.",
+        table(*_difference_table(comparison)),
+    ]
 
 
 def _difference_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
