@@ -10,12 +10,15 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mapo.advantages.base import Advantage
+from mapo.advantages.certainty import Random
 from mapo.advantages.mixed import MixedAdvantage
 from mapo.advantages.z_score import ZScore
 from mapo.callbacks import certainty
 from mapo.callbacks.certainty import CertaintyDiagnostics
+from mapo.callbacks.certainty_map import advantage_map
 from mapo.data.base import PromptDataModule
 from mapo.data.loader import PhaseLoader
+from mapo.modules.dynamic_sampling import DynamicSampling
 from mapo.modules.evaluation import Evaluation
 from mapo.modules.mapo import MAPOModule
 from mapo.policies.policy import Policy
@@ -36,7 +39,7 @@ class Rows(PromptDataModule):
         return {"near": self.train_prompts()[:2]}
 
     def train_dataloader(self):
-        return PhaseLoader(self.train_set, batch_size=self.batch_size, shuffle=False)
+        return PhaseLoader(self.train_set, batch_size=self.batch_size * self.waves_per_phase, shuffle=False)
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,12 @@ class Written(Reward):
 
 @pytest.fixture
 def fit(make_trainer, tiny_lm_path):
-    def run(diagnostics, *, advantage=MixedAdvantage(), ckpt_path=None, **arguments):  # noqa: B008
+    def run(diagnostics, *, advantage=MixedAdvantage(), dynamic_sampling=None, ckpt_path=None, **arguments):  # noqa: B008
         module = MAPOModule(
             policy=Policy(path=str(tiny_lm_path)),
             rewards=[Written()],
             advantage=advantage,
+            dynamic_sampling=dynamic_sampling,
             group_size=4,
             sampling=SHORT,
             evaluation=Evaluation(sampling=SHORT),
@@ -117,6 +121,36 @@ def test_branches_are_told_where_the_advantage_has_any(fit, advantage, branches)
     assert diagnostics.latest["certainty/advantage_sum/most"] > 0
 
 
+def test_groups_that_dynamic_sampling_leaves_out_count_for_prompts_and_not_for_advantages(fit):
+    diagnostics = CertaintyDiagnostics()
+    fit(diagnostics, dynamic_sampling=DynamicSampling(max_refills=1), limit_train_batches=1)
+    found = {name.removeprefix("certainty/"): value for name, value in diagnostics.latest.items()}
+    # Of prompts 0 to 3, 1 and 2 are trained on; 3 has a signal, but comes too late.
+    assert [found[f"successes/{num:02}"] for num in range(5)] == [0.25] * 4 + [0]
+    assert len(diagnostics.state_dict()["history"]) == 4
+    assert found["silent_share"] == 0
+    assert found["active_certainty"] == pytest.approx((0.25 + 0) / 2)
+    assert found["advantage_sum/most"] == 0
+    by_bin = sum(found[f"advantage_sum/{name}"] for name in ("few", "half"))
+    assert found["advantage_sum/z_score"] + found["advantage_sum/percent_deviation"] == pytest.approx(by_bin)
+    assert found["reversion_rate"] == 1  # of the one pair there is
+
+
+def test_the_curve_in_use_shows_what_the_policy_was_updated_with(fit, tmp_path, monkeypatch):
+    drawn, updated = [], []
+    monkeypatch.setattr(certainty, "advantage_map", lambda *found: drawn.append(found) or advantage_map(*found))
+
+    class Kept(CertaintyDiagnostics):
+        def on_train_batch_end(self, trainer, pl_module, *args):
+            updated.append(pl_module.last_phase.advantages)
+            super().on_train_batch_end(trainer, pl_module, *args)
+
+    random = MixedAdvantage(certainty=Random())
+    fit(Kept(), advantage=random, logger=TensorBoardLogger(tmp_path), limit_train_batches=2)
+    ((methods, _),) = drawn
+    torch.testing.assert_close(methods["MixedAdvantage (MAPO), in use"], torch.cat(updated))
+
+
 def test_a_resumed_run_knows_its_prompts_and_phases(fit, tmp_path):
     whole, first, resumed = (CertaintyDiagnostics() for _ in range(3))
     fit(whole, max_epochs=2)
@@ -139,16 +173,32 @@ def test_an_advantage_of_tomorrow_has_its_curve(fit, tmp_path, monkeypatch):
     @dataclass(frozen=True)
     class Choosy(Advantage):
         def __call__(self, scores, phase):
-            raise ValueError("only rewards of other runs")
+            return scores.components["only in other runs"]
+
+    @dataclass(frozen=True)
+    class Misshapen(Advantage):
+        def __call__(self, scores, phase):
+            return scores.rewards[:, 0]
 
     drawn = []
-    kept = certainty.advantage_map
-    monkeypatch.setattr(certainty, "advantage_map", lambda *found: drawn.append(found) or kept(*found))
-    fit(CertaintyDiagnostics(), advantage=Tomorrow(), logger=TensorBoardLogger(tmp_path), limit_train_batches=2)
-    ((methods, success),) = drawn
+    monkeypatch.setattr(certainty, "advantage_map", lambda *found: drawn.append(found) or advantage_map(*found))
+    logger = TensorBoardLogger(tmp_path)
+    with pytest.warns(UserWarning, match="not in the advantage map") as caught:
+        fit(CertaintyDiagnostics(), advantage=Tomorrow(), logger=logger, limit_val_batches=1, limit_train_batches=2)
+    told = [str(one.message) for one in caught if "advantage map" in str(one.message)]
+    assert told == [
+        "Choosy is not in the advantage map: KeyError: 'only in other runs'",
+        "Misshapen is not in the advantage map: ValueError: expected shape (2, 4), got (2,)",
+    ]
+    methods, success = drawn[-1]
     assert next(iter(methods)) == "Tomorrow (TOM), in use"
-    assert {"MixedAdvantage (MAPO)", "ZScore (GRPO)", "PercentDeviation (APD)"} <= methods.keys()
-    assert not [name for name in methods if name.startswith("Choosy")]
+    assert {
+        "MixedAdvantage (MAPO)",
+        "ZScore (GRPO)",
+        "BatchNormalised (REINFORCE++)",
+        "PercentDeviation (APD)",
+    } <= methods.keys()
+    assert not [name for name in methods if name.startswith(("Choosy", "Misshapen"))]
     assert success.sum(dim=1).tolist() == [0, 1, 2, 3]
 
 

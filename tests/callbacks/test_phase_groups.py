@@ -1,5 +1,7 @@
 """Groups of all ranks, without those of which nothing could be scored."""
 
+from dataclasses import replace
+
 import torch
 
 from mapo.advantages.batch_normalised import BatchNormalised
@@ -25,6 +27,16 @@ def test_a_group_without_a_verdict_is_left_out():
     assert groups.sample_ids == ("a", "c")
     assert groups.scores.rewards[:, 0].tolist() == torch.tensor([0.0, 0.4]).tolist()
     assert groups.scores.components["label"].shape == groups.advantages.shape == (2, 2)
+
+
+def test_groups_that_no_step_trained_on_can_be_left_out():
+    whole = record(["a", "b", "c", "d"], valid=[[True, True], [False, False], [True, True], [True, True]])
+    groups = PhaseGroups.of(replace(whole, steps=torch.tensor([0, -1, -1, 1])))
+    assert groups.sample_ids == ("a", "c", "d")
+    used = PhaseGroups.joined([groups, PhaseGroups.of(record(["e"]))]).used_groups()
+    assert used.sample_ids == ("a", "d", "e")
+    torch.testing.assert_close(used.scores.rewards, torch.tensor([[0.0, 0.1], [0.6, 0.7], [0.0, 0.1]]))
+    assert used.advantages.shape == used.scores.valid.shape == (3, 2)
 
 
 def test_choices_are_counted_once_each():

@@ -76,7 +76,7 @@ def square_sum_and_count(
 
 @dataclass(frozen=True)
 class BatchNormalised(Advantage):
-    """REINFORCE++ with a baseline: the centered reward in standard deviations of the whole batch, over all ranks."""
+    """REINFORCE++, with a baseline: the centered reward in standard deviations of the whole batch, over all ranks."""
 
     eps: float = 1e-6
     """Added to the deviation, in units of reward."""

@@ -2,14 +2,17 @@
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from typing_extensions import override
 
+from mapo.advantages.base import Advantage
 from mapo.advantages.family import family
 from mapo.advantages.z_score import z_score
 from mapo.callbacks.certainty_heatmap import success_heatmap
@@ -50,7 +53,8 @@ class CertaintyDiagnostics(Callback):
         self.figures = figures
         self.latest: dict[str, float] = {}
         self._timeline, self._history = SuccessTimeline(), PromptHistory(max_prompts)
-        self._recent: deque[PhaseGroups] = deque()
+        self._recent: deque[tuple[int, PhaseGroups]] = deque()  # with the index of their phase
+        self._without_curve: set[str] = set()  # advantages that failed on these groups
         self._is_new = False  # groups that no figure has shown
         self._media = LoggerMedia((), None)
         self._fitting = False
@@ -71,27 +75,30 @@ class CertaintyDiagnostics(Callback):
         if len(groups):
             self.latest = self._measure(groups, pl_module, pl_module.last_phase.index)
             log_phase_metrics(trainer, self.latest)
-            self._remember(groups)
+            self._remember(pl_module.last_phase.index, groups)
 
     def _measure(self, groups: PhaseGroups, module: MAPOModule, index: int) -> dict[str, float]:
-        scores, valid = groups.scores, groups.scores.valid
-        self._timeline.add(index, success_histogram(scores.success, valid=valid).tolist())
-        bins = success_bins(scores.success, valid=valid).tolist()
-        found = certainty_statistics(
-            scores,
-            groups.advantages,
-            z_scores=z_score(scores.rewards, valid=valid),
-            branches=module.advantage.branches(scores, groups.phase(index, module.seed, module.advantage)),
-        )
+        success, valid = groups.scores.success, groups.scores.valid
+        histogram = success_histogram(success, valid=valid).tolist()
+        self._timeline.add(index, histogram)
+        found = {f"successes/{num:02}": count / len(groups) for num, count in enumerate(histogram)}
+        if len(used := groups.used_groups()):
+            found |= certainty_statistics(
+                used.scores,
+                used.advantages,
+                z_scores=z_score(used.scores.rewards, valid=used.scores.valid),
+                branches=module.advantage.branches(used.scores, used.phase(index, module.seed, module.advantage)),
+            )
+        bins = success_bins(success, valid=valid).tolist()
         found["retention"] = self._history.see(zip(groups.sample_ids, bins, strict=True))
         found["guess_floor"] = guess_floor(groups.num_choices)
         return {f"certainty/{name}": value for name, value in found.items() if math.isfinite(value)}
 
-    def _remember(self, groups: PhaseGroups) -> None:
+    def _remember(self, index: int, groups: PhaseGroups) -> None:
         if self.figures and self._media.has_figures:
-            self._recent.append(groups)
+            self._recent.append((index, groups))
             self._is_new = True
-            while sum(map(len, self._recent)) - len(self._recent[0]) >= _GROUPS_OF_A_MAP:
+            while sum(len(groups) for _, groups in self._recent) - len(self._recent[0][1]) >= _GROUPS_OF_A_MAP:
                 self._recent.popleft()
 
     # -- the figures ---------------------------------------------------------------------------------------------------
@@ -108,15 +115,34 @@ class CertaintyDiagnostics(Callback):
         if not self._is_new or not isinstance(module, MAPOModule):
             return
         self._is_new = False
-        step, groups = phases_finished(trainer), PhaseGroups.joined(self._recent)
+        step, groups = phases_finished(trainer), PhaseGroups.joined([groups for _, groups in self._recent])
         floor = guess_floor(groups.num_choices)
         heatmap = success_heatmap(self._timeline, floor=None if math.isnan(floor) else floor)
         self._media.figure("certainty/success_histogram", heatmap, step)
-        methods, success = _methods(groups, module, step), groups.scores.success & groups.scores.valid
-        self._media.figure("certainty/advantage_map", advantage_map(methods, success), step)
+        if len(used := groups.used_groups()):
+            methods, success = self._methods(module), used.scores.success & used.scores.valid
+            self._media.figure("certainty/advantage_map", advantage_map(methods, success), step)
         moves = self._history.migration()
         if any(map(any, moves)):
             self._media.figure("certainty/migration", migration_figure(moves), step)
+
+    def _methods(self, module: MAPOModule) -> dict[str, Float[Tensor, "B G"]]:
+        """Return what every known advantage makes of the latest groups, and first what they were trained with."""
+        phases = [(index, used) for index, groups in self._recent if len(used := groups.used_groups())]
+        found = {f"{_name(module.advantage)}, in use": torch.cat([groups.advantages for _, groups in phases])}
+        for advantage in family():
+            if type(advantage) is type(module.advantage):
+                continue
+            try:
+                found[_name(advantage)] = _again(advantage, phases, module.seed)
+            except Exception as error:  # anybody's, raising anything: what no update uses must not end a run
+                self._leave_out(type(advantage).__name__, error)
+        return found
+
+    def _leave_out(self, name: str, error: Exception) -> None:
+        if name not in self._without_curve:
+            self._without_curve.add(name)
+            rank_zero_warn(f"{name} is not in the advantage map: {type(error).__name__}: {error}")
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -131,20 +157,16 @@ class CertaintyDiagnostics(Callback):
             self._history.load_state_dict(state_dict["history"])
 
 
-def _methods(groups: PhaseGroups, module: MAPOModule, index: int) -> dict[str, Float[Tensor, "B G"]]:
-    """Return what every known advantage makes of the groups, the one in use first and with its own settings."""
-    own = module.advantage
-    others = [advantage for advantage in family() if type(advantage) is not type(own)]
-    found = {f"{_name(own)}, in use": own(groups.scores, groups.phase(index, module.seed, own))}
-    for advantage in others:
-        try:
-            found[_name(advantage)] = advantage(groups.scores, groups.phase(index, module.seed, advantage))
-        except ValueError:  # one that asks for other rewards than those of this run has no curve
-            continue
-    return found
+def _again(advantage: Advantage, phases: Sequence[tuple[int, PhaseGroups]], seed: int) -> Float[Tensor, "B G"]:
+    """Return what an advantage makes of every phase's groups, one phase after another."""
+    made = [advantage(groups.scores, groups.phase(index, seed, advantage)) for index, groups in phases]
+    for advantages, (_, groups) in zip(made, phases, strict=True):
+        if advantages.shape != groups.advantages.shape:
+            raise ValueError(f"expected shape {tuple(groups.advantages.shape)}, got {tuple(advantages.shape)}")
+    return torch.cat(made)
 
 
-def _name(advantage: Any) -> str:
+def _name(advantage: Advantage) -> str:
     """Return the class, and what the first words of its docstring call the method."""
     known, colon, _ = (type(advantage).__doc__ or "").partition(":")
     called = known.partition(",")[0]

@@ -12,7 +12,7 @@ from mapo.functional.success_bins import BINS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_RATES = ("p = 0", "p < 1/3", "1/3 to 2/3", "p > 2/3", "p = 1")
+_RATES = ("p = 0", "0 < p < 1/3", "1/3 ≤ p ≤ 2/3", "2/3 < p < 1", "p = 1")
 
 
 def migration_figure(moves: Sequence[Sequence[int]]) -> Figure:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mapo.advantages.base import Advantage
@@ -25,12 +25,14 @@ class PhaseGroups:
         num_choices: How many answers the prompt offers; 0 for an open question.
         scores: What the rewards said.
         advantages: What the policy was updated with.
+        used: Groups that an optimizer step trained on; False for those that dynamic sampling left out.
     """
 
     sample_ids: tuple[str, ...]
     num_choices: tuple[int, ...]
     scores: Scores
     advantages: Float[Tensor, "B G"]
+    used: Bool[Tensor, " B"]
 
     @classmethod
     def of(cls, record: PhaseRecord) -> Self:
@@ -39,7 +41,8 @@ class PhaseGroups:
         prompts = [record.rollouts.prompts[row].prompt for row in rows.tolist()]
         choices = tuple(len(set(choices_of(prompt.metadata))) for prompt in prompts)
         ids = tuple(prompt.sample_id for prompt in prompts)
-        return cls(ids, choices, _rows(record.scores, rows), record.advantages[rows].cpu())
+        used = torch.ones(len(rows), dtype=torch.bool) if record.steps is None else record.steps[rows].cpu() >= 0
+        return cls(ids, choices, _rows(record.scores, rows), record.advantages[rows].cpu(), used)
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -54,11 +57,23 @@ class PhaseGroups:
             tuple(num for part in parts for num in part.num_choices),
             Scores(**scores, components=components),
             torch.cat([part.advantages for part in parts]),
+            torch.cat([part.used for part in parts]),
         )
 
     def of_all_ranks(self) -> Self:
         """Return the groups of all ranks; every rank must call it."""
         return self.joined(gather(self))
+
+    def used_groups(self) -> Self:
+        """Return the groups that were trained on; the advantages of the others are 0 whatever their rewards are."""
+        rows = self.used.nonzero()[:, 0]
+        return type(self)(
+            tuple(self.sample_ids[row] for row in rows.tolist()),
+            tuple(self.num_choices[row] for row in rows.tolist()),
+            _rows(self.scores, rows),
+            self.advantages[rows],
+            self.used[rows],
+        )
 
     def phase(self, index: int, seed: int, advantage: Advantage) -> Phase:
         """Return what an advantage may know of these groups as a whole; they have to be those of all ranks."""

@@ -76,23 +76,22 @@ def certainty_statistics(
     """Return the statistics of a phase by name.
 
     Args:
-        scores: Groups of all ranks; every group has a valid completion.
+        scores: Groups of all ranks that are trained on, at least one; every group has a valid completion.
         advantages: What they are trained with.
         z_scores: Plain GRPO's advantages of the same rewards.
         branches: Addends of the advantages by name.
 
     Returns:
         ``silent_share`` and ``silent_solved_share`` of all groups; ``active_certainty``, the mean λ of the others;
-        ``successes/<N>``, shares of groups; ``advantage_sum/<bin or branch>``, Σ |A|; ``max_advantage``, max |A|;
-        ``unsolved_advantage_share``, the share of Σ |A| in groups without a success; ``reversion_rate`` and
-        ``mirror_rate``, and the same of the z-scores, ``..._grpo``. NaN where there is nothing to divide by.
+        ``advantage_sum/<bin or branch>``, Σ |A|; ``max_advantage``, max |A|; ``unsolved_advantage_share``, the share of
+        Σ |A| in groups without a success; ``reversion_rate`` and ``mirror_rate``, and the same of the z-scores,
+        ``..._grpo``. NaN where there is nothing to divide by.
     """
     rewards, success, valid = scores.rewards, scores.success, scores.valid
     bins, weight = success_bins(success, valid=valid), certainty(success_rate(success, valid=valid))
     silent, signal = (advantages == 0).all(dim=1), (z_scores != 0).any(dim=1)
     sums = advantage_sums(advantages, bins, branches)
     total = sum(sums[name] for name in BINS)
-    histogram = success_histogram(success, valid=valid).tolist()
     on, order = valid[signal], {}
     for suffix, values in (("", advantages[signal]), ("_grpo", z_scores[signal])):
         order[f"reversion_rate{suffix}"] = reversion_rate(values, rewards[signal], success[signal], valid=on)
@@ -101,7 +100,6 @@ def certainty_statistics(
         "silent_share": float(silent.double().mean()),
         "silent_solved_share": float((silent & (bins == len(BINS) - 1)).double().mean()),
         "active_certainty": float(masked_mean(weight, ~silent)) if not silent.all() else math.nan,
-        **{f"successes/{num:02}": count / len(bins) for num, count in enumerate(histogram)},
         **{f"advantage_sum/{name}": value for name, value in sums.items()},
         "max_advantage": float(advantages.abs().max()),
         "unsolved_advantage_share": sums["none"] / total if total else math.nan,
