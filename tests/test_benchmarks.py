@@ -153,3 +153,19 @@ def test_a_step_that_sampled_too_little_is_no_reading(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="39 tokens were sampled, not 8 x 5"):
         load("scaling").take_step(side)
     side.close()
+
+
+def test_the_table_of_coverage_has_the_cases_that_the_documents_show(capsys):
+    load("interval_coverage").main(["--simulations", "2", "--replicates", "20"])
+    printed = capsys.readouterr().out.strip().splitlines()
+    shown = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8").splitlines()
+    head = shown.index(printed[0])
+    assert [line.split("|")[1:3] for line in printed] == [line.split("|")[1:3] for line in shown[head:][: len(printed)]]
+    assert shown[head + len(printed)] == ""
+
+
+def test_intervals_of_one_run_are_found_to_miss_what_runs_differ_by():
+    coverage = load("interval_coverage").coverage
+    alike, apart = (coverage(1, spread, simulations=60, replicates=200) for spread in (0.0, 0.2))
+    assert min(alike[:2]) > 0.85
+    assert max(apart[:2]) < 0.7
