@@ -2,16 +2,14 @@
 
 import dataclasses
 import math
-import warnings
 
 import pytest
 import torch
 
-from mapo.advantages import mixed
 from mapo.advantages.certainty import Constant, Quadratic, Triangle
 from mapo.advantages.mixed import MixedAdvantage, mixed_advantages
 from mapo.advantages.percent_deviation import percent_deviation
-from mapo.advantages.z_score import z_score
+from mapo.advantages.z_score import ZScore, z_score
 from mapo.functional.certainty import certainty, success_rate
 from mapo.types import Scores
 
@@ -155,7 +153,6 @@ def test_successes_of_another_shape_or_type_are_refused(success):
         mixed_advantages(torch.zeros(1, 2), success)
 
 
-@pytest.mark.filterwarnings("ignore:MixedAdvantage with group_size")
 def test_the_component_carries_its_numbers(scores_of, phase):
     scores = scores_of([[0.9, 1, 1, 1], [1, 1, 0, 0]])
     assert torch.equal(
@@ -199,15 +196,42 @@ def test_the_success_prior_reaches_every_certainty(scores_of, phase):
     torch.testing.assert_close(pulled, z_score(scores.rewards, valid=scores.valid))  # p = 1/2, λ = 0
 
 
-@pytest.mark.parametrize(("size", "warned"), [(4, 1), (6, 0)])
-def test_a_small_group_is_warned_of_once(scores_of, phase, size, warned):
-    mixed._warn_of_small_groups.cache_clear()
-    scores = scores_of([[1.0] * 2 + [0.0] * (size - 2)] * 2)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for _ in range(3):
-            MixedAdvantage()(scores, phase)
-    assert [str(w.message)[:34] for w in caught] == [f"MixedAdvantage with group_size = {size}"] * warned
+@pytest.mark.parametrize(
+    ("advantage", "size", "warned"),
+    [
+        (MixedAdvantage(), 4, True),
+        (MixedAdvantage(), 6, False),
+        (MixedAdvantage(unbiased=True), 4, False),
+        (MixedAdvantage(certainty=Constant()), 4, False),
+        (ZScore(), 4, False),
+    ],
+)
+def test_small_groups_are_warned_of_where_certainty_suffers(advantage, size, warned, recwarn):
+    advantage.check_group_size(size)
+    expected = [f"MixedAdvantage with group_size = {size}"] if warned else []
+    assert [str(warning.message).partition(":")[0] for warning in recwarn] == expected
+
+
+def test_making_advantages_does_not_warn(scores_of, phase, recwarn):
+    MixedAdvantage()(scores_of([[1.0, 1.0, 0.0, 0.0]] * 2), phase)
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"weights": torch.zeros(2)}, r"weights must be of shape \(1,\), one per group, got \(2,\)"),
+        ({"weights": torch.zeros(1, 1)}, "weights must be of shape"),
+        ({"weights": torch.tensor([1.5])}, r"weights must lie in \[0, 1\], got 1.5"),
+        ({"weights": torch.tensor([-0.1])}, r"weights must lie in \[0, 1\], got -0.1"),
+        ({"weights": torch.tensor([math.nan])}, r"weights must lie in \[0, 1\], got nan"),
+        ({"weights": torch.zeros(1), "unbiased": True}, "give one or the other"),
+        ({"weights": torch.zeros(1), "prior_failures": 1.0}, "give one or the other"),
+    ],
+)
+def test_weights_that_cannot_be_certainties_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        mixed_advantages(*row(1, 0), **arguments)
 
 
 def test_branches_add_up_to_the_advantage_before_its_cap(phase):

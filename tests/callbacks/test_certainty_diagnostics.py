@@ -1,6 +1,7 @@
 """The diagnostics in fits of a tiny policy whose rewards are written down."""
 
 import functools
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mapo.advantages.z_score import ZScore
 from mapo.callbacks import certainty
 from mapo.callbacks.certainty import CertaintyDiagnostics
 from mapo.callbacks.certainty_map import advantage_map
+from mapo.callbacks.completions import CompletionsTable
 from mapo.data.base import PromptDataModule
 from mapo.data.loader import PhaseLoader
 from mapo.modules.dynamic_sampling import DynamicSampling
@@ -69,7 +71,8 @@ def fit(make_trainer, tiny_lm_path):
             optimizer=functools.partial(torch.optim.SGD, lr=1e-3),
             seed=0,
         )
-        trainer = make_trainer(diagnostics, **{"limit_val_batches": 0, **arguments})
+        callbacks = diagnostics if isinstance(diagnostics, list) else [diagnostics]
+        trainer = make_trainer(*callbacks, **{"limit_val_batches": 0, **arguments})
         trainer.fit(module, datamodule=Rows(batch_size=2, instruction=""), ckpt_path=ckpt_path)
         return trainer
 
@@ -212,11 +215,37 @@ def test_a_logger_without_figures_has_files_and_one_line_says_so(fit, tmp_path, 
     assert {path.name for path in (folder / "certainty").iterdir()} == {"advantage_map.png", "success_histogram.png"}
 
 
+def test_the_table_of_completions_speaks_for_both(fit, tmp_path, caplog):
+    diagnostics, table = CertaintyDiagnostics(), CompletionsTable()
+    with caplog.at_level("INFO"):
+        fit([diagnostics, table], logger=CSVLogger(tmp_path), limit_train_batches=1)
+    (line,) = [record.message for record in caplog.records if "shows no" in record.message]
+    assert line.startswith("CompletionsTable: CSVLogger shows no tables or figures; ")
+    assert line.endswith(f"figures to {tmp_path / 'lightning_logs' / 'version_0' / 'figures'}")
+
+
+def test_the_module_keeps_the_means_that_it_logged(fit):
+    trainer = fit(CertaintyDiagnostics(), limit_train_batches=1)
+    means = trainer.lightning_module.last_means
+    assert {"train/truncated_share", "train/active_group_share", "train/valid_share"} <= means.keys()
+    assert means == pytest.approx({name: float(trainer.callback_metrics[name]) for name in means})
+
+
 def test_figures_can_be_left_out(fit, tmp_path):
     logger = TensorBoardLogger(tmp_path)
     fit(CertaintyDiagnostics(figures=False), logger=logger, limit_train_batches=1)
     assert shown(logger).Tags()["images"] == []
     assert "certainty/silent_share" in shown(logger).Tags()["scalars"]
+
+
+@pytest.mark.parametrize(("advantage", "times"), [(MixedAdvantage(), 1), (ZScore(), 0)])
+def test_small_groups_are_warned_of_for_the_advantage_in_use_and_not_for_one_that_is_drawn(
+    fit, tmp_path, advantage, times
+):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(CertaintyDiagnostics(), advantage=advantage, logger=TensorBoardLogger(tmp_path), limit_train_batches=1)
+    assert sum("MixedAdvantage with group_size = 4" in str(one.message) for one in caught) == times
 
 
 def test_a_module_without_rollouts_is_left_alone(module, make_trainer, phases):

@@ -46,6 +46,14 @@ def test_a_healthy_run_is_left_alone_and_what_is_not_logged_is_not_missed():
     assert callback.look({"train/reward": 0.5}) == []
 
 
+@pytest.mark.parametrize("metric", ILL)
+def test_a_phase_without_the_metric_ends_its_count(metric):
+    callback, ill = CollapseWarnings(patience=2), HEALTHY | {metric: ILL[metric][0]}
+    without = {name: value for name, value in HEALTHY.items() if name != metric}
+    assert callback.look(HEALTHY) == []
+    assert [len(callback.look(metrics)) for metrics in (ill, without, ill, ill)] == [0, 0, 0, 1]
+
+
 def test_a_resumed_run_remembers_how_it_began():
     first = CollapseWarnings(patience=2)
     first.look(HEALTHY)
@@ -59,10 +67,23 @@ def test_the_trainer_is_told(module, phases, make_trainer):
     class Truncated(module):
         def training_step(self, prompts, batch_idx):
             super().training_step(prompts, batch_idx)
-            self.log("train/truncated_share", 0.9)
+            self.last_means = {"train/truncated_share": 0.9}
 
     with pytest.warns(UserWarning, match=r"phase 1: for 2 phases now, 90% of the completions ran into"):
         make_trainer(CollapseWarnings(patience=2)).fit(Truncated(), phases)
+
+
+def test_a_value_that_lightning_keeps_from_an_earlier_phase_is_no_sign(module, phases, make_trainer, recwarn):
+    class OnceCut(module):
+        def training_step(self, prompts, batch_idx):
+            super().training_step(prompts, batch_idx)
+            self.last_means = {} if batch_idx else {"train/truncated_share": 0.9}
+            self.log_dict(self.last_means)
+
+    trainer = make_trainer(CollapseWarnings(patience=2))
+    trainer.fit(OnceCut(), phases)
+    assert float(trainer.callback_metrics["train/truncated_share"]) == pytest.approx(0.9)
+    assert not [warning for warning in recwarn if "completions ran into" in str(warning.message)]
 
 
 def test_patience_is_checked():

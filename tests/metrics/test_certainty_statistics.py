@@ -10,8 +10,6 @@ from mapo.advantages.z_score import z_score
 from mapo.metrics.certainty_statistics import advantage_sums, certainty_statistics, guess_floor, success_histogram
 from mapo.types import Phase, Scores
 
-pytestmark = pytest.mark.filterwarnings("ignore:MixedAdvantage with group_size")
-
 
 def statistics(*groups, valid=None):
     rewards = torch.tensor(groups, dtype=torch.float32)

@@ -28,6 +28,10 @@ class Advantage(ABC):
             float32 advantages, 0 where a completion is not valid or its group has no signal.
         """
 
+    def check_group_size(self, group_size: int) -> None:
+        """Warn of a group size of which the method makes little; called once per fit, on the advantage in use alone."""
+        return
+
     def batch_sums(self, scores: Scores) -> tuple[float, ...]:
         """Return numbers of this rank's groups that are needed summed over all ranks; none by default.
 

@@ -2,16 +2,16 @@
 
 import warnings
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
 from mapo.advantages.base import Advantage
 from mapo.advantages.certainty import Certainty, Quadratic
-from mapo.advantages.groups import check_divisor, check_matches, checked_groups
+from mapo.advantages.groups import TOLERANCE, check_divisor, check_matches, checked_groups
 from mapo.advantages.percent_deviation import percent_deviation
 from mapo.advantages.z_score import z_score
 from mapo.functional.certainty import certainty, success_rate
@@ -51,7 +51,8 @@ def mixed_advantages(
         unbiased: Take the certainty that is right on average for p counted from few completions.
         prior_successes: Successes added to those counted in p.
         prior_failures: Failures added to those counted in p.
-        weights: λ in [0, 1] of every group, instead of the one that p gives; see ``mapo.advantages.certainty``.
+        weights: λ in [0, 1] of every group, instead of the one that p gives; see ``mapo.advantages.certainty``. Neither
+            ``unbiased`` nor a prior goes with it.
         max_advantage: Clamp to ± this. A group whose only reward is one format credit reaches G - 1 without it, more
             than a right answer gets in an easier group; a clamped row no longer sums to 0.
 
@@ -60,7 +61,8 @@ def mixed_advantages(
         A row of equal rewards, or of fewer than 2 valid ones, gives zeros.
 
     Raises:
-        ValueError: A reward outside [0, 1], fewer than 2 completions per group, shapes that differ, or a bad number.
+        ValueError: A reward or weight outside [0, 1], fewer than 2 completions per group, shapes that differ, a bad
+            number, or two corrections of the same certainty.
 
     Example:
         >>> import torch
@@ -111,7 +113,10 @@ def mixed_branches(
     """
     rewards, valid = checked_groups(rewards, valid)
     check_matches(success, rewards, name="success")
-    if weights is None:
+    if weights is not None:
+        corrected = unbiased or prior_successes > 0 or prior_failures > 0
+        _check_weights(weights, num_groups=len(rewards), corrected=corrected)
+    else:
         rate = success_rate(success, valid=valid, prior_successes=prior_successes, prior_failures=prior_failures)
         weights = certainty(rate, num_valid=valid.sum(dim=1) if unbiased else None)
     share = weights.unsqueeze(1)
@@ -147,10 +152,19 @@ class MixedAdvantage(Advantage):
 
     @override
     def __call__(self, scores: Scores, phase: Phase) -> Float[Tensor, "B G"]:
-        _warn_of_small_groups(scores.rewards.shape[1])
         return mixed_advantages(
             scores.rewards, scores.success, **self._settings(scores, phase), max_advantage=self.max_advantage
         )
+
+    @override
+    def check_group_size(self, group_size: int) -> None:
+        if group_size < SMALLEST_TELLING_GROUP and not self.unbiased and self.certainty == Quadratic():
+            warnings.warn(
+                f"MixedAdvantage with group_size = {group_size}: a success rate counted from so few completions gives "
+                "a coarse certainty that is too high on average (with 2, MAPO is GRPO). "
+                f"Prefer group_size >= {SMALLEST_TELLING_GROUP}, or unbiased=True.",
+                stacklevel=2,
+            )
 
     @override
     def branches(self, scores: Scores, phase: Phase) -> dict[str, Float[Tensor, "B G"]]:
@@ -176,12 +190,11 @@ def _check(*, unbiased: bool, priors: tuple[float, float], max_advantage: float 
         raise ValueError(f"max_advantage must be > 0, got {max_advantage}; leave the cap out with null")
 
 
-@cache  # once per process and size, not once per phase
-def _warn_of_small_groups(group_size: int) -> None:
-    if group_size < SMALLEST_TELLING_GROUP:
-        warnings.warn(
-            f"MixedAdvantage with group_size = {group_size}: a success rate counted from so few completions gives "
-            "a coarse certainty that is too high on average (with 2, MAPO is GRPO). "
-            "Prefer group_size >= 6, or unbiased=True.",
-            stacklevel=3,
-        )
+def _check_weights(weights: Float[Tensor, " B"], *, num_groups: int, corrected: bool) -> None:
+    if corrected:
+        raise ValueError("weights replace the certainty that unbiased and priors correct; give one or the other")
+    if weights.shape != (num_groups,):
+        raise ValueError(f"weights must be of shape ({num_groups},), one per group, got {tuple(weights.shape)}")
+    within = (weights >= -TOLERANCE) & (weights <= 1 + TOLERANCE)  # False for NaN
+    if not bool(torch.all(within)):
+        raise ValueError(f"weights must lie in [0, 1], got {float(weights[~within][0]):.6g}; they mix two advantages")

@@ -18,6 +18,7 @@ from mapo.advantages.z_score import z_score
 from mapo.callbacks.certainty_heatmap import success_heatmap
 from mapo.callbacks.certainty_map import advantage_map
 from mapo.callbacks.certainty_migration import migration_figure
+from mapo.callbacks.completions import CompletionsTable
 from mapo.callbacks.logger_media import LoggerMedia
 from mapo.callbacks.phase_groups import PhaseGroups
 from mapo.callbacks.phase_metrics import log_phase_metrics
@@ -62,7 +63,8 @@ class CertaintyDiagnostics(Callback):
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._fitting, self._media = stage == "fit", LoggerMedia.of(trainer)
-        if (loggers := self._media.without) and self.figures and self._fitting:
+        told = any(isinstance(callback, CompletionsTable) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        if (loggers := self._media.without) and self.figures and self._fitting and not told:
             rank_zero_info(f"CertaintyDiagnostics: {loggers} shows no figures; their latest go to {self._media.folder}")
 
     # -- every phase ---------------------------------------------------------------------------------------------------

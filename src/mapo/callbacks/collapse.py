@@ -80,7 +80,8 @@ SIGNS = (
 class CollapseWarnings(Callback):
     """Warns, once per sign until it is gone, when a sign of collapse has shown for several phases in a row.
 
-    Looked at are truncated, unscorable and silent completions, entropy, KL and length, as they are logged.
+    Looked at are truncated, unscorable and silent completions, entropy, KL and length, as the module logged them for
+    the phase (its ``last_means``): Lightning's ``callback_metrics`` keep old values of names that are logged no more.
 
     Args:
         patience: Phases in a row that a sign must show.
@@ -95,15 +96,16 @@ class CollapseWarnings(Callback):
 
     @override
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        for line in self.look({name: float(value) for name, value in trainer.callback_metrics.items()}):
+        for line in self.look(getattr(pl_module, "last_means", {})):
             rank_zero_warn(f"phase {phases_finished(trainer) - 1}: {line}")
 
     def look(self, metrics: Mapping[str, float]) -> list[str]:
-        """Take a phase's metrics in, and return what has to be said now."""
+        """Take a phase's metrics in, and return what has to be said now; a sign that is not among them is gone."""
         lines = []
         for sign in SIGNS:
             value = metrics.get(sign.metric)
             if value is None:
+                self._shown[sign.metric] = 0
                 continue
             start = self._start.setdefault(sign.metric, value)
             self._shown[sign.metric] = self._shown.get(sign.metric, 0) + 1 if sign.shows(value, start) else 0

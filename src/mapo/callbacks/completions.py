@@ -60,7 +60,8 @@ class CompletionsTable(Callback):
         self._media = LoggerMedia.of(trainer)
         if loggers := self._media.without:
             where = f"completions go to JSONL files in {self._folder}" if self.jsonl else "no completions are kept"
-            rank_zero_info(f"CompletionsTable: {loggers} shows no tables; {where}, pictures to {self._media.folder}")
+            missing = f"{loggers} shows no tables or figures"
+            rank_zero_info(f"CompletionsTable: {missing}; {where}, figures to {self._media.folder}")
 
     # -- training ------------------------------------------------------------------------------------------------------
 

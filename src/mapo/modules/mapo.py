@@ -136,6 +136,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.evaluator, self.stop_request = Evaluator(evaluation, rewards), StopRequest()
         self.last_phase: PhaseRecord | None = None
+        self.last_means: dict[str, float] = {}
         self.checks_left = 0
 
     # -- the way of one phase ------------------------------------------------------------------------------------------
@@ -251,6 +252,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
         """Check the run against its data and its trainer, before any weight is loaded."""
         startup.check_run(self, self.policy, stage, self.updates_per_phase)
         if stage == "fit":
+            self.advantage.check_group_size(self.group_size)
             report_memory(self)
 
     def configure_model(self) -> None:
@@ -282,7 +284,8 @@ class MAPOModule(WholeSteps, SetEvaluation):
         """Log the phase's means over all ranks, and where its time went."""
         values = with_effective_share(means.compute(self.sum_over_ranks, self.max_over_ranks))
         tokens = values.pop("completion_tokens") * self.trainer.world_size
-        self.log_dict({f"train/{name}": value for name, value in values.items() if math.isfinite(value)})
+        self.last_means = {f"train/{name}": value for name, value in values.items() if math.isfinite(value)}
+        self.log_dict(self.last_means)
         self.log("train/tokens_per_s", tokens / sum(seconds.values()))
         self.log_dict({f"time/{name}_s": value for name, value in seconds.items()})
         self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
