@@ -1,5 +1,6 @@
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,7 +68,7 @@ class Resumed(Interruptible):
 
     def __init__(self) -> None:
         super().__init__()
-        self.last_resumed = 0
+        self.last_resumed, self.actor = 0, SimpleNamespace(gathered=False)
 
     def begin_evaluation(self) -> None:
         pass
