@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from PIL import Image
 
 from mapo.types import Prompt
@@ -175,3 +176,11 @@ def noise_image(size: tuple[int, int], seed: int) -> Image.Image:
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(256, (height, width, 3), generator=generator, dtype=torch.uint8)
     return Image.fromarray(pixels.numpy())
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """A test that plays one of several ranks leaves nothing of that to the next one in its process."""
+    for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(rank_zero_only, "rank", 0, raising=False)

@@ -34,7 +34,7 @@ from mapo.data.base import PromptDataModule
 from mapo.losses.aggregation import Aggregation
 from mapo.losses.base import PolicyLoss
 from mapo.modules import startup
-from mapo.modules.checkpoint_files import read_state
+from mapo.modules.checkpoint_files import SHARDED_STATE, read_state
 from mapo.modules.continuing import checkpoint_folders, continue_run, last_checkpoint
 from mapo.modules.mapo import MAPOModule
 from mapo.modules.plan import plan
@@ -225,6 +225,8 @@ def stored_hyperparameters(ckpt_path: str) -> dict[str, Any]:
     """
     path = Path(ckpt_path)
     if ckpt_path in _CHECKPOINT_KEYWORDS or ckpt_path.startswith("registry") or "://" in ckpt_path:
+        return {}
+    if path.is_dir() and not (path / SHARDED_STATE).is_file():
         return {}
     if not path.exists():
         raise ValueError(f"ckpt_path {ckpt_path} does not exist; checkpoints are in a run's folder, under checkpoints/")

@@ -15,7 +15,7 @@ import torch
 SUFFIX = ".ckpt"
 _DRAFT_SUFFIX = ".part"
 # A sharded checkpoint is a folder; the strategy writes these two files after the shards.
-_SHARDS_INDEX, _SHARDED_STATE = ".metadata", "meta.pt"
+_SHARDS_INDEX, SHARDED_STATE = ".metadata", "meta.pt"
 # What damaged bytes lead the readers of zip archives and pickles to.
 _UNREADABLE = (
     *(OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError),
@@ -40,7 +40,7 @@ def damage(path: Path) -> str | None:
     loads them. Of a sharded checkpoint, a folder, the state of the trainer is read, and that the shards were finished.
     """
     if path.is_dir():
-        missing = [name for name in (_SHARDS_INDEX, _SHARDED_STATE) if not (path / name).is_file()]
+        missing = [name for name in (_SHARDS_INDEX, SHARDED_STATE) if not (path / name).is_file()]
         return f"it has no {missing[0]}: it was not finished" if missing else damage(_state_file(path))
     try:
         with zipfile.ZipFile(path) as archive:
@@ -59,7 +59,7 @@ def damage(path: Path) -> str | None:
 def mark_unfinished(path: Path) -> None:
     """Let a sharded checkpoint that is about to be written over count as damaged until it is finished."""
     if path.is_dir():
-        for name in (_SHARDED_STATE, _SHARDS_INDEX):
+        for name in (SHARDED_STATE, _SHARDS_INDEX):
             (path / name).unlink(missing_ok=True)
 
 
@@ -132,7 +132,7 @@ def remove_drafts(*folders: Path) -> list[Path]:
 
 
 def _state_file(path: Path) -> Path:
-    return path / _SHARDED_STATE if path.is_dir() else path
+    return path / SHARDED_STATE if path.is_dir() else path
 
 
 def _steps(path: Path) -> float:
