@@ -1,5 +1,6 @@
 """Tiny random models in the Hugging Face layout, shared by all tests."""
 
+import logging
 import signal
 import string
 from pathlib import Path
@@ -180,7 +181,12 @@ def noise_image(size: tuple[int, int], seed: int) -> Image.Image:
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    """A test that plays one of several ranks leaves nothing of that to the next one in its process."""
+    """A test that plays one of several ranks or silences a logger leaves nothing of that to the next one."""
     for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(rank_zero_only, "rank", 0, raising=False)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
