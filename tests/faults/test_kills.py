@@ -1,9 +1,8 @@
 """Runs that are killed at any moment and go on to the very weights and logs of a run that nothing disturbed.
 
-The normal suite kills a few times; ``MAPO_KILLS=50`` kills so often at moments drawn at random.
+The normal suite kills a few times; the thorough one fifty times more, at moments drawn at random.
 """
 
-import os
 import random
 import shutil
 import signal
@@ -12,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from forks import Forks, Moment, processes_of
+from forks import Moment, processes_of
+from injection import THOROUGH, LossError
 
-KILLS = int(os.environ.get("MAPO_KILLS", 0))
+KILLS = 50
 CONFIG = Path(__file__).with_name("run.yaml")
 FIT = ("fit", "--config", str(CONFIG), "--ckpt_path", "last")
 
@@ -39,13 +39,6 @@ FEW = [
     Moment("mapo.callbacks.json_lines:JsonLines.append", 2, after=True),
     Moment(f"{MODULE}.validation_step", 1, after=True),
 ]
-
-
-@pytest.fixture(scope="module")
-def forks():
-    process = Forks()
-    yield process
-    process.close()
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +85,13 @@ def assert_same(mine, theirs, where="checkpoint"):
 
 
 def assert_nothing_lost(folder: Path, undisturbed: Path) -> None:
+    try:
+        assert_same_run(folder, undisturbed)
+    except AssertionError as error:
+        raise LossError(str(error)) from error
+
+
+def assert_same_run(folder: Path, undisturbed: Path) -> None:
     mine, theirs = final(folder), final(undisturbed)
     # Not "epoch": Lightning restores nothing from it, and counts one more where the last checkpoint is that of the end.
     for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
@@ -128,42 +128,45 @@ def drawn(draw: random.Random) -> Moment:
 
 
 @pytest.mark.slow
-def test_killed_runs_go_on_as_if_nothing_had_happened(forks, undisturbed, tmp_path):
+def test_killed_runs_go_on_as_if_nothing_had_happened(forks, undisturbed, tmp_path, inject):
     shared_memory = {path.name for path in Path("/dev/shm").iterdir()}
-    codes = [forks.run(tmp_path, *FIT, moment=moment) for moment in FEW]
-    assert codes == [-signal.SIGKILL] * len(FEW), (tmp_path / "output.txt").read_text()
-    assert forks.run(tmp_path, *FIT) == 0, (tmp_path / "output.txt").read_text()
-    assert_nothing_lost(tmp_path, undisturbed)
-    assert_nothing_left(tmp_path, shared_memory)
+    with inject("kill -9, moments chosen", times=len(FEW)):
+        codes = [forks.run(tmp_path, *FIT, moment=moment) for moment in FEW]
+        assert codes == [-signal.SIGKILL] * len(FEW), (tmp_path / "output.txt").read_text()
+        assert forks.run(tmp_path, *FIT) == 0, (tmp_path / "output.txt").read_text()
+        assert_nothing_lost(tmp_path, undisturbed)
+        assert_nothing_left(tmp_path, shared_memory)
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_leaves_with_code_0(forks, undisturbed, tmp_path):
-    for call in (3, 1, 2):
-        moment = Moment("mapo.modules.mapo:score_completions", call)
-        assert forks.run(tmp_path, *FIT, moment=moment, sent=signal.SIGTERM) == 0
-    said = (tmp_path / "output.txt").read_text()
-    assert said.count("SIGTERM: everything is in") == 3
-    assert forks.run(tmp_path, *FIT) == 0, said
-    assert_nothing_lost(tmp_path, undisturbed)
-    assert not list(tmp_path.rglob("stopped.ckpt"))
+def test_sigterm_saves_and_leaves_with_code_0(forks, undisturbed, tmp_path, inject):
+    with inject("SIGTERM", times=3):
+        for call in (3, 1, 2):
+            moment = Moment("mapo.modules.mapo:score_completions", call)
+            assert forks.run(tmp_path, *FIT, moment=moment, sent=signal.SIGTERM) == 0
+        said = (tmp_path / "output.txt").read_text()
+        assert said.count("SIGTERM: everything is in") == 3
+        assert forks.run(tmp_path, *FIT) == 0, said
+        assert_nothing_lost(tmp_path, undisturbed)
+        assert not list(tmp_path.rglob("stopped.ckpt"))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not KILLS, reason="MAPO_KILLS says how often")
-@pytest.mark.parametrize("chain", range(-(-KILLS // 5)))
-def test_runs_killed_at_random_moments(forks, undisturbed, tmp_path, chain):
+@pytest.mark.skipif(not THOROUGH, reason="part of make test-faults")
+@pytest.mark.parametrize("chain", range(KILLS // 5))
+def test_runs_killed_at_random_moments(forks, undisturbed, tmp_path, inject, chain):
     draw = random.Random(chain)
     shared_memory = {path.name for path in Path("/dev/shm").iterdir()}
-    killed, moments = 0, []
-    while killed < 5:
-        moments.append(drawn(draw))
-        code = forks.run(tmp_path, *FIT, moment=moments[-1])
-        assert code in (0, -signal.SIGKILL), (moments, (tmp_path / "output.txt").read_text())
-        killed += code == -signal.SIGKILL
-        if code == 0:  # it was over before that moment came
-            assert_nothing_lost(tmp_path, undisturbed)
-            shutil.rmtree(tmp_path / "runs")
-    assert forks.run(tmp_path, *FIT) == 0, (tmp_path / "output.txt").read_text()
-    assert_nothing_lost(tmp_path, undisturbed)
-    assert_nothing_left(tmp_path, shared_memory)
+    with inject("kill -9, moments drawn at random", times=5):
+        killed, moments = 0, []
+        while killed < 5:
+            moments.append(drawn(draw))
+            code = forks.run(tmp_path, *FIT, moment=moments[-1])
+            assert code in (0, -signal.SIGKILL), (moments, (tmp_path / "output.txt").read_text())
+            killed += code == -signal.SIGKILL
+            if code == 0:  # it was over before that moment came
+                assert_nothing_lost(tmp_path, undisturbed)
+                shutil.rmtree(tmp_path / "runs")
+        assert forks.run(tmp_path, *FIT) == 0, (tmp_path / "output.txt").read_text()
+        assert_nothing_lost(tmp_path, undisturbed)
+        assert_nothing_left(tmp_path, shared_memory)
