@@ -3,6 +3,7 @@
 import pytest
 from forks import Forks
 from injection import PROPERTY, Tally, table, tallied
+from undisturbed import FIT
 
 
 @pytest.fixture
@@ -15,11 +16,19 @@ def inject(request):
     return open_injection
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def forks():
     process = Forks()
     yield process
     process.close()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(forks, tmp_path_factory):
+    """Return the folder of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert forks.run(folder, *FIT) == 0, (folder / "output.txt").read_text()
+    return folder
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -1,0 +1,83 @@
+"""What a run must have come to, whatever happened on its way: the weights and logs of one that nothing disturbed."""
+
+from collections import Counter
+from pathlib import Path
+
+import torch
+from forks import processes_of
+from injection import LossError
+
+CONFIG = Path(__file__).with_name("run.yaml")
+FIT = ("fit", "--config", str(CONFIG), "--ckpt_path", "last")
+
+
+def last_run(folder: Path) -> Path:
+    return max((folder / "runs" / "tiny").iterdir(), key=lambda path: int(path.name.removeprefix("version_")))
+
+
+def final(folder: Path) -> dict:
+    return torch.load(last_run(folder) / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def events(folder: Path) -> list[tuple]:
+    """Return tag, step and value of every scalar as the files have them, without what the clock says."""
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+    found = []
+    for path in sorted(last_run(folder).glob("events.out.tfevents.*")):
+        for event in LegacyEventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                if value.HasField("simple_value") or value.tag.startswith(("completions/", "images/")):
+                    found.append((value.tag, event.step, value.simple_value))
+    return found
+
+
+def assert_same(mine, theirs, where="checkpoint"):
+    if isinstance(theirs, dict):
+        assert mine.keys() == theirs.keys(), where
+        for key in theirs:
+            assert_same(mine[key], theirs[key], f"{where}/{key}")
+    elif isinstance(theirs, list | tuple):
+        assert len(mine) == len(theirs), where
+        for index, (here, there) in enumerate(zip(mine, theirs, strict=True)):
+            assert_same(here, there, f"{where}/{index}")
+    elif isinstance(theirs, torch.Tensor):
+        assert torch.equal(mine, theirs), where
+    else:
+        assert mine == theirs, where
+
+
+def assert_nothing_lost(folder: Path, undisturbed: Path) -> None:
+    try:
+        assert_same_run(folder, undisturbed)
+    except AssertionError as error:
+        raise LossError(str(error)) from error
+
+
+def assert_same_run(folder: Path, undisturbed: Path) -> None:
+    mine, theirs = final(folder), final(undisturbed)
+    # Not "epoch": Lightning restores nothing from it, and counts one more where the last checkpoint is that of the end.
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
+        assert_same(mine[key], theirs[key], key)
+    for name in ("completions.jsonl", "evaluation.jsonl"):
+        assert (last_run(folder) / name).read_text() == (last_run(undisturbed) / name).read_text(), name
+    logged, expected = events(folder), events(undisturbed)
+    assert Counter(place[:2] for place in logged) == Counter(place[:2] for place in expected)
+    values = [
+        {
+            (tag, step): value
+            for tag, step, value in found
+            if tag.startswith(("train/", "val/")) and "tokens_per" not in tag
+        }
+        for found in (logged, expected)
+    ]
+    assert values[0] == values[1]
+
+
+def assert_nothing_left(folder: Path, shared_memory: set[str]) -> None:
+    assert not [
+        path.name for path in folder.rglob("*") if path.suffix in (".part", ".tmp") or path.name == ".unfinished"
+    ]
+    assert not [path.name for path in folder.rglob("stopped.ckpt")]
+    assert not processes_of(folder)
+    assert {path.name for path in Path("/dev/shm").iterdir()} <= shared_memory
