@@ -202,6 +202,7 @@ def test_the_success_prior_reaches_every_certainty(scores_of, phase):
         (MixedAdvantage(), 4, True),
         (MixedAdvantage(), 6, False),
         (MixedAdvantage(unbiased=True), 4, False),
+        (MixedAdvantage(prior_successes=1.0, prior_failures=1.0), 4, False),
         (MixedAdvantage(certainty=Constant()), 4, False),
         (ZScore(), 4, False),
     ],

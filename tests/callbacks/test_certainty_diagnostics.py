@@ -183,6 +183,10 @@ def test_an_advantage_of_tomorrow_has_its_curve(fit, tmp_path, monkeypatch):
         def __call__(self, scores, phase):
             return scores.rewards[:, 0]
 
+    class Unmakeable(Choosy):
+        def __init__(self):
+            raise OSError("its table is missing")
+
     drawn = []
     monkeypatch.setattr(certainty, "advantage_map", lambda *found: drawn.append(found) or advantage_map(*found))
     logger = TensorBoardLogger(tmp_path)
@@ -192,6 +196,7 @@ def test_an_advantage_of_tomorrow_has_its_curve(fit, tmp_path, monkeypatch):
     assert told == [
         "Choosy is not in the advantage map: KeyError: 'only in other runs'",
         "Misshapen is not in the advantage map: ValueError: expected shape (2, 4), got (2,)",
+        "Unmakeable is not in the advantage map: OSError: its table is missing",
     ]
     methods, success = drawn[-1]
     assert next(iter(methods)) == "Tomorrow (TOM), in use"

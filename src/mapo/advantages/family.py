@@ -8,13 +8,13 @@ from mapo import advantages
 from mapo.advantages.base import Advantage
 
 
-def family() -> tuple[Advantage, ...]:
-    """Return one advantage of every class that can be made of its defaults, in the order of class names.
+def family() -> tuple[type[Advantage], ...]:
+    """Return every class of advantages that can be made of its defaults, in the order of class names.
 
     Those of this package are imported; those from elsewhere are found once they are. Nothing is registered.
 
     Example:
-        >>> "ZScore" in [type(advantage).__name__ for advantage in family()]
+        >>> "ZScore" in [cls.__name__ for cls in family()]
         True
     """
     for found in pkgutil.iter_modules(advantages.__path__):
@@ -22,8 +22,8 @@ def family() -> tuple[Advantage, ...]:
     classes = Advantage.__subclasses__()
     for known in classes:  # grows while it is read
         classes.extend(cls for cls in known.__subclasses__() if cls not in classes)
-    made = [cls() for cls in classes if not inspect.isabstract(cls) and _needs_nothing(cls)]
-    return tuple(sorted(made, key=lambda advantage: type(advantage).__name__))
+    found = [cls for cls in classes if not inspect.isabstract(cls) and _needs_nothing(cls)]
+    return tuple(sorted(found, key=lambda cls: cls.__name__))
 
 
 def _needs_nothing(cls: type[Advantage]) -> bool:

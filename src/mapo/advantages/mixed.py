@@ -158,11 +158,12 @@ class MixedAdvantage(Advantage):
 
     @override
     def check_group_size(self, group_size: int) -> None:
-        if group_size < SMALLEST_TELLING_GROUP and not self.unbiased and self.certainty == Quadratic():
+        corrected = self.unbiased or self.prior_successes > 0 or self.prior_failures > 0
+        if group_size < SMALLEST_TELLING_GROUP and not corrected and self.certainty == Quadratic():
             warnings.warn(
                 f"MixedAdvantage with group_size = {group_size}: a success rate counted from so few completions gives "
                 "a coarse certainty that is too high on average (with 2, MAPO is GRPO). "
-                f"Prefer group_size >= {SMALLEST_TELLING_GROUP}, or unbiased=True.",
+                f"Prefer group_size >= {SMALLEST_TELLING_GROUP}, unbiased=True, or a success prior.",
                 stacklevel=2,
             )
 

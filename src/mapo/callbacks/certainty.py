@@ -132,13 +132,14 @@ class CertaintyDiagnostics(Callback):
         """Return what every known advantage makes of the latest groups, and first what they were trained with."""
         phases = [(index, used) for index, groups in self._recent if len(used := groups.used_groups())]
         found = {f"{_name(module.advantage)}, in use": torch.cat([groups.advantages for _, groups in phases])}
-        for advantage in family():
-            if type(advantage) is type(module.advantage):
+        for cls in family():
+            if cls is type(module.advantage):
                 continue
             try:
+                advantage = cls()
                 found[_name(advantage)] = _again(advantage, phases, module.seed)
             except Exception as error:  # anybody's, raising anything: what no update uses must not end a run
-                self._leave_out(type(advantage).__name__, error)
+                self._leave_out(cls.__name__, error)
         return found
 
     def _leave_out(self, name: str, error: Exception) -> None:
