@@ -169,3 +169,14 @@ def test_intervals_of_one_run_are_found_to_miss_what_runs_differ_by():
     alike, apart = (coverage(1, spread, simulations=60, replicates=200) for spread in (0.0, 0.2))
     assert min(alike[:2]) > 0.85
     assert max(apart[:2]) < 0.7
+
+
+@pytest.mark.slow
+def test_the_cost_of_the_diagnostics_is_measured_in_a_real_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    whole = load("diagnostics_cost").MAPOModule.training_step
+    small = ["--data.batch_size=2", "--model.group_size=4", "--data.num_eval=1"]
+    found = load("diagnostics_cost").measure(4, tmp_path, *small)
+    assert list(found) == ["a training step", "scalars after it", "three figures"]
+    assert 0 < found["scalars after it"] < found["a training step"]
+    assert load("diagnostics_cost").MAPOModule.training_step is whole
