@@ -22,8 +22,8 @@ def family() -> tuple[type[Advantage], ...]:
     classes = Advantage.__subclasses__()
     for known in classes:  # grows while it is read
         classes.extend(cls for cls in known.__subclasses__() if cls not in classes)
-    found = [cls for cls in classes if not inspect.isabstract(cls) and _needs_nothing(cls)]
-    return tuple(sorted(found, key=lambda cls: cls.__name__))
+    usable = [cls for cls in classes if not inspect.isabstract(cls) and _needs_nothing(cls)]
+    return tuple(sorted(usable, key=lambda cls: cls.__name__))
 
 
 def _needs_nothing(cls: type[Advantage]) -> bool:
