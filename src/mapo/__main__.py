@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from mapo import __version__
+from mapo.refusal import one_line_errors
 from mapo.usage import DESCRIPTION, USAGE
 
 
@@ -29,24 +30,27 @@ def main(args: Sequence[str] | None = None) -> None:
         if arguments[-1:] not in (["--help"], ["-h"]):
             raise SystemExit(2)  # a script that forgot the command must not take this for success
         return
+    with one_line_errors():
+        _run(arguments)
+
+
+def _run(arguments: list[str]) -> None:
     if arguments[0] == "compare":
         from mapo.compare.command import main as compare  # reads files alone
 
         compare(arguments[1:])
-        return
-    if arguments[0] == "export":
+    elif arguments[0] == "export":
         from mapo.export import run as run_export
 
         run_export(arguments[1:])
-        return
-    if arguments[0] == "replay":
+    elif arguments[0] == "replay":
         from mapo.replay import run as run_replay
 
         run_replay(arguments[1:])
-        return
-    from mapo.cli import run  # imports Lightning, several seconds
+    else:
+        from mapo.cli import run  # imports Lightning, several seconds
 
-    run(arguments)
+        run(arguments)
 
 
 if __name__ == "__main__":

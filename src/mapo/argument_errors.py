@@ -26,6 +26,8 @@ _ONE_TYPE = re.compile(
 )
 _REQUIRED = re.compile(r"^the following arguments are required: (?P<keys>.*)$")
 _NEEDED = re.compile(r" the following arguments are required: (?P<keys>\w+(?:, \w+)*)")
+# A component's own refusal, among reasons why its value is nothing else that would be possible.
+_CONSTRUCTOR = re.compile(r"^Does not validate .*? Errors: - (?P<reason>.*?) - Expected a <class")
 _WRAPPED = re.compile(r"NestedArg\(key='\w+', val=(?P<value>.*)\)$")
 
 
@@ -47,7 +49,9 @@ def explain(
     """
     text, places, classes = " ".join(message.split()), list(written(arguments)), classes or {}
     outer = match["key"] if (match := _OUTER_KEY.search(text)) else ""
-    if "Problems parsing config" in text and (broken := next(broken_files(arguments), None)):
+    if ("Problems parsing config" in text or text.startswith("Unexpected config")) and (
+        broken := next(broken_files(arguments), None)
+    ):
         return broken
     if match := _UNKNOWN.search(text):
         key = _join(outer, match["key"] or match["option"])
@@ -59,6 +63,8 @@ def explain(
     if match := _REQUIRED.search(text):
         names = ", ".join("--" + key.partition(".")[2] for key in match["keys"].split(", "))
         return f"{names} missing; start from a file that has all, such as --config configs/mapo_tiny.yaml"
+    if match := _CONSTRUCTOR.search(text):
+        return match["reason"]
     return text
 
 

@@ -56,15 +56,18 @@ def _files(arguments: Sequence[str]) -> Iterator[Path]:
 
 
 def broken_files(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield what is wrong with every configuration file that is no YAML."""
+    """Yield what is wrong with every configuration file that is no YAML, or holds no arguments."""
     for file in _files(arguments):
         try:
-            yaml.compose(file.read_text(encoding="utf-8"))
+            root = yaml.compose(file.read_text(encoding="utf-8"))
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else "?"
             yield f"{file}, line {line} is no YAML: {error.problem}"
         except (OSError, ValueError) as error:
             yield f"{file} cannot be read: {error}"
+        else:
+            if not isinstance(root, yaml.MappingNode):
+                yield f"{file} holds no arguments; expected lines such as `model: {{group_size: 8}}`"
 
 
 def _walk(node: Any, file: Path, prefix: str, owner: str | None) -> Iterator[Place]:

@@ -4,10 +4,10 @@ import argparse
 import importlib
 import inspect
 import logging
-import os
 import pickle
 import pkgutil
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing_extensions import override
 
 from mapo.advantages.base import Advantage
 from mapo.argument_errors import explain
+from mapo.argument_places import broken_files
 from mapo.callbacks.certainty import CertaintyDiagnostics
 from mapo.callbacks.collapse import CollapseWarnings
 from mapo.callbacks.completions import CompletionsTable
@@ -34,12 +35,12 @@ from mapo.data.base import PromptDataModule
 from mapo.losses.aggregation import Aggregation
 from mapo.losses.base import PolicyLoss
 from mapo.modules import startup
-from mapo.modules.checkpoint_files import SHARDED_STATE, read_state
+from mapo.modules.checkpoint_files import SHARDED_STATE, read_state, require_whole
 from mapo.modules.continuing import checkpoint_folders, continue_run, last_checkpoint
 from mapo.modules.mapo import MAPOModule
 from mapo.modules.plan import plan
 from mapo.modules.supervised import SupervisedModule
-from mapo.refusal import raised_here, refuse
+from mapo.refusal import debugging, refuse
 from mapo.rewards.base import Reward
 from mapo.rollout.base import RolloutEngine, RolloutError
 from mapo.usage import COMMANDS, DESCRIPTION, USAGE
@@ -86,7 +87,7 @@ class OneLineParser(LightningArgumentParser):
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if os.environ.get("MAPO_DEBUG"):
+        if debugging():
             super().error(message, ex)
         raise UsageError(str(message), [*_options(self)])
 
@@ -221,7 +222,7 @@ def stored_hyperparameters(ckpt_path: str) -> dict[str, Any]:
     """Return what a checkpoint holds of its module's arguments; nothing for what only Lightning can find.
 
     Raises:
-        ValueError: There is nothing at this path, or no checkpoint.
+        ValueError: There is nothing at this path, no checkpoint, or a damaged one.
     """
     path = Path(ckpt_path)
     if ckpt_path in _CHECKPOINT_KEYWORDS or ckpt_path.startswith("registry") or "://" in ckpt_path:
@@ -233,6 +234,7 @@ def stored_hyperparameters(ckpt_path: str) -> dict[str, Any]:
     try:
         return dict(read_state(path).get("hyper_parameters", {}))
     except (OSError, RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        require_whole(path)
         raise ValueError(f"ckpt_path {ckpt_path} is no checkpoint of this package: {error}") from error
 
 
@@ -252,7 +254,7 @@ def differences(stored: Any, given: Any, name: str = "model") -> list[str]:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run one command; what the user can mend ends in one line and exit code 2."""
+    """Run one command; a wrong argument ends in one line and exit code 2."""
     model: type[LightningModule] = MAPOModule
     arguments = list(arguments)
     if arguments[:1] == ["supervised"]:
@@ -278,16 +280,23 @@ def run(arguments: Sequence[str]) -> None:
         )
     except UsageError as error:
         refuse(explain(str(error), arguments, error.options, _component_classes()))
-    except (ValueError, FloatingPointError, OSError, RolloutError, MisconfigurationException) as error:
-        if not _is_for_the_user(error):
+    except (RolloutError, MisconfigurationException, ValueError) as error:
+        words = None if debugging() else _of_arguments(error, arguments)
+        if words is None:
             raise
-        refuse(str(error))
+        refuse(words)
 
 
-def _is_for_the_user(error: Exception) -> bool:
-    """Tell a refusal by this package, by Lightning's configuration or by the file system from a fault of a library."""
-    of_lightning = isinstance(error, MisconfigurationException) and not os.environ.get("MAPO_DEBUG")
-    return of_lightning or raised_here(error)
+def _of_arguments(error: Exception, arguments: Sequence[str]) -> str | None:
+    """Return what the parser or Lightning refuses, in words; None for what others raise."""
+    if not isinstance(error, ValueError):
+        return str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return next(broken_files(arguments), None)
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+    if "jsonargparse" in raised_in:  # a component's constructor has refused
+        return explain(str(error), arguments, (), _component_classes())
+    return str(error) if "lightning" in raised_in else None
 
 
 def _silence() -> None:

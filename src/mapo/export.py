@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from mapo.modules.export_folder import ExportFolder
 from mapo.modules.stored_policy import read_policy
-from mapo.refusal import raised_here, refuse
+from mapo.refusal import refuse
 
 _DESCRIPTION = """Write a checkpoint's policy as a folder for transformers, peft and vLLM: its weights (with LoRA the
 adapters alone, unless --merge), the base model's tokenizer, processor and chat template, the tokens that end an answer,
@@ -49,7 +49,7 @@ def export(
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run ``mapo export``; what the user can mend ends in one line and exit code 2."""
+    """Run ``mapo export``; a wrong argument ends in one line and exit code 2."""
     given = _parser().parse_args(arguments)
     folder = ExportFolder(
         path=Path(given.output).expanduser().absolute(),
@@ -59,14 +59,9 @@ def run(arguments: Sequence[str]) -> None:
         push_to_hub=given.push_to_hub,
         public=given.public,
     )
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing")  # between peft and transformers
-            export(given.ckpt_path, folder, base_model=given.base_model, trust_remote_code=given.trust_remote_code)
-    except (ValueError, OSError) as error:
-        if not raised_here(error):
-            raise
-        refuse(str(error))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing")  # between peft and transformers
+        export(given.ckpt_path, folder, base_model=given.base_model, trust_remote_code=given.trust_remote_code)
     where = f" and on the Hub as {given.push_to_hub}" if given.push_to_hub else ""
     sys.stdout.write(f"The policy of {given.ckpt_path} is in {given.output}{where}.\n")
 

@@ -16,7 +16,7 @@ from mapo.callbacks.text_table import text_table
 from mapo.modules.numeric_faults import Fault
 from mapo.modules.stored_policy import read_policy
 from mapo.policies.model import PolicyModel
-from mapo.refusal import raised_here, refuse
+from mapo.refusal import refuse
 
 _DESCRIPTION = """Run the completions of a skipped optimizer step again, one by one, with the weights of a checkpoint:
 which have log-probs or gradients that are not finite, and in which module that begins. The file is what `fit` wrote to
@@ -55,15 +55,10 @@ def replay(actor: PolicyModel, fault: Fault) -> list[Verdict]:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run ``mapo replay``; what the user can mend ends in one line and exit code 2."""
+    """Run ``mapo replay``; a wrong argument ends in one line and exit code 2."""
     given = _parser().parse_args(arguments)
-    try:
-        fault = Fault.read(Path(given.fault))
-        verdicts = replay(read_policy(given.ckpt_path).load(), fault)
-    except (ValueError, OSError) as error:
-        if not raised_here(error) and not isinstance(error, OSError):
-            raise
-        refuse(str(error))
+    fault = Fault.read(Path(given.fault))
+    verdicts = replay(read_policy(given.ckpt_path).load(), fault)
     sys.stdout.write(report(fault, verdicts))
 
 

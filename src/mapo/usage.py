@@ -32,7 +32,8 @@ more help:
   mapo fit --model.advantage.help MixedAdvantage                  what a component's arguments mean
   mapo --version
 
-MAPO_DEBUG=1 shows the traceback of an error."""
+An error is one line. What nobody foresaw leaves its traceback in mapo-traceback-<time>-<process>.txt in the working
+folder; MAPO_DEBUG=1 shows every traceback."""
 
 _KEYS = """
 

@@ -29,24 +29,21 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the command; what the user can mend ends in one line and exit code 2.
+    """Run the command; a wrong argument ends in one line and exit code 2.
 
     Args:
         arguments: Those after ``compare``.
     """
     given = _parser().parse_args(arguments)
     names = {path: name for name, *paths in given.name for path in paths}
-    try:
-        if missing := [name for name, *paths in given.name if not paths]:
-            raise ValueError(f"--name {missing[0]}: the folders of its runs are missing")
-        if not (given.runs or names):
-            raise ValueError("no runs are named; start with: mapo compare runs/mapo_tiny")
-        comparison = compare(
-            given.runs, names=names, reference=given.reference, mode=given.mode, algorithms=given.algorithms
-        )
-        write_report(comparison, given.output)
-    except (ValueError, OSError) as error:
-        refuse(str(error))
+    if missing := [name for name, *paths in given.name if not paths]:
+        raise ValueError(f"--name {missing[0]}: the folders of its runs are missing")
+    if not (given.runs or names):
+        raise ValueError("no runs are named; start with: mapo compare runs/mapo_tiny")
+    comparison = compare(
+        given.runs, names=names, reference=given.reference, mode=given.mode, algorithms=given.algorithms
+    )
+    write_report(comparison, given.output)
     sys.stdout.write(f"{text(comparison)}\n\nreport  {given.output / 'report.md'}\n")
 
 

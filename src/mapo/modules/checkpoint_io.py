@@ -76,12 +76,12 @@ def _put(draft: Path, path: Path) -> None:
 
 def _not_written(path: Path, error: BaseException) -> str:
     return (
-        f"the checkpoint {path} cannot be written: {_reason(error)}. Earlier checkpoints are as they were. Make room, "
+        f"the checkpoint {path} cannot be written: {reason(error)}. Earlier checkpoints are as they were. Make room, "
         "or let ModelCheckpoint write elsewhere (dirpath), then continue with --ckpt_path last"
     )
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """Return what the operating system said; PyTorch's writer hides it behind an error of its own."""
     cause: BaseException | None = error
     while cause is not None:

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from typing_extensions import override
 
-from mapo.modules.checkpoint_files import read_state
+from mapo.modules.checkpoint_files import read_state, require_whole
 from mapo.modules.checkpoint_io import use_whole_files
 from mapo.modules.hyperparameters import rebuilding
 from mapo.modules.log_cursor import log_cursor, log_pending
@@ -127,8 +127,14 @@ class PhaseCheckpoints(LightningModule):
         """Rebuild the module from its checkpoint; arguments given here win over the stored ones.
 
         Of a sharded checkpoint, a folder, the weights are held twice meanwhile.
+
+        Raises:
+            ValueError: It is damaged, or holds not every argument.
         """
-        sharded = isinstance(checkpoint_path, str | Path) and Path(checkpoint_path).is_dir()
+        local = isinstance(checkpoint_path, str | Path) and "://" not in str(checkpoint_path)
+        if local:
+            require_whole(Path(checkpoint_path))
+        sharded = local and Path(checkpoint_path).is_dir()
         stored = (
             read_state(Path(checkpoint_path))
             if sharded

@@ -1,5 +1,6 @@
 """What stood in an optimizer step whose gradient was not finite, kept so that it can be run again."""
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from typing import Any, Self
 
 import torch
 
+from mapo.modules.checkpoint_files import damage, read_state
+from mapo.modules.checkpoint_io import reason
 from mapo.modules.experience import Experience
 from mapo.policies.model import PolicyModel
 from mapo.types import EncodedPrompt, Prompt
@@ -44,7 +47,6 @@ class Fault:
 
     def write(self, folder: Path) -> Path:
         """Write it as tensors and plain values, and return the file."""
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"phase_{self.phase}_step_{self.step}_rank_{self.rank}.pt"
         prompts = list({id(prompt): prompt for prompt in self.rows.prompts}.values())
         places = {id(prompt): place for place, prompt in enumerate(prompts)}
@@ -59,13 +61,32 @@ class Fault:
             "success_bins": self.rows.success_bins.cpu(),
             "sampling_logprobs": [logprobs.cpu() for logprobs in self.rows.sampling_logprobs],
         }
-        torch.save(content, path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.save(content, path)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer reports a full disk as either
+            with contextlib.suppress(OSError):  # half of one must not pass for a whole one
+                path.unlink(missing_ok=True)
+            raise ValueError(
+                f"{path} cannot be written: {reason(error)}; make room or choose another folder, then continue with "
+                "--ckpt_path last"
+            ) from error
         return path
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what ``write`` wrote; the pictures of its prompts are there as the policy's features alone."""
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        """Read what ``write`` wrote; the pictures of its prompts are there as the policy's features alone.
+
+        Raises:
+            ValueError: It is another file, or a damaged one.
+        """
+        if (fault := damage(path)) is not None:
+            raise ValueError(f"{path} is no file that fit wrote to faults/, or is damaged: {fault}")
+        content = read_state(path)
+        if "prompt_of_row" not in content:
+            raise ValueError(
+                f"{path} is no file that fit wrote to faults/; a run's folder has them where it skipped steps"
+            )
         prompts = [_encoded(stored) for stored in content["prompts"]]
         rows = Experience(
             prompts=tuple(prompts[place] for place in content["prompt_of_row"]),

@@ -69,6 +69,11 @@ def check_trainer(trainer: Trainer) -> None:
             f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} would change the loss; use "
             "model.max_tokens_per_micro_batch (memory) and model.updates_per_phase (optimizer steps per phase) instead"
         )
+    if trainer.val_check_interval == 0:
+        raise ValueError(
+            "trainer.val_check_interval=0 is no number of phases; for a fit without validation set "
+            "trainer.limit_val_batches to 0"
+        )
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, ModelCheckpoint) and callback._train_time_interval is not None:
             raise ValueError(

@@ -10,7 +10,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
 
@@ -116,6 +116,7 @@ class WholeSteps(PhaseCheckpoints):
     def configure_callbacks(self) -> Sequence[Callback] | Callback:
         """Refuse trainer arguments that manual optimisation would ignore; called before anything is loaded."""
         startup.check_trainer(self.trainer)
+        self.optimizer_of([nn.Parameter(torch.zeros(1))])  # now, not after the validation that opens a fit
         samples = hasattr(self, "rollout")
         check_strategy(self.trainer.strategy, gradient_clip_norm=self.gradient_clip_norm, samples=samples)
         own = super().configure_callbacks()
@@ -126,10 +127,24 @@ class WholeSteps(PhaseCheckpoints):
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer and its schedule over the trainable parameters."""
-        optimizer = self.optimizer(self.actor.trainable_parameters())
-        if self.lr_scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"}}
+        return self.optimizer_of(self.actor.trainable_parameters())
+
+    def optimizer_of(self, parameters: Sequence[nn.Parameter]) -> OptimizerLRScheduler:
+        """Build an optimizer and its schedule.
+
+        Raises:
+            ValueError: Their arguments are not possible.
+        """
+        building = "model.optimizer"
+        try:
+            optimizer = self.optimizer(parameters)
+            if self.lr_scheduler is None:
+                return optimizer
+            building = "model.lr_scheduler"
+            schedule = self.lr_scheduler(optimizer)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{building} cannot be made: {error}") from error
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def accumulate_gradient(self, losses: Sequence[Callable[[], Float[Tensor, ""]]]) -> None:
         """Run one backward pass per loss; the ranks exchange gradients in the last one."""

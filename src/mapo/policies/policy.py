@@ -83,6 +83,8 @@ class Policy:
         if self.max_prompt_tokens < 1:
             raise ValueError(f"max_prompt_tokens must be >= 1, got {self.max_prompt_tokens}")
         smallest, largest = self.min_pixels, self.max_pixels
+        if largest is not None and largest < 1:
+            raise ValueError(f"max_pixels must be >= 1, got {largest}")
         if smallest is not None and largest is not None and smallest > largest:
             raise ValueError(f"min_pixels must be <= max_pixels, got {smallest} > {largest}")
 
