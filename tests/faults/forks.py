@@ -1,7 +1,7 @@
 """Runs of the command line as children of one process that has everything imported: a killed run costs a second.
 
-``python forks.py`` reads one job per line of JSON, forks a child that is the run, and answers with one line when it has
-ended. A job holds ``folder`` and ``arguments``, and may name the moment at which the child is killed.
+``python forks.py`` reads one job per line of JSON, forks a child that is the run, or one per rank, and answers with one
+line when all have ended. A job holds ``folder`` and ``arguments``, and may name the moment at which a child is killed.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -45,7 +46,30 @@ class Forks:
 
     def run(self, folder: Path, *arguments: str, moment: Moment | None = None, sent: int = signal.SIGKILL) -> int:
         """Run a command to its end, or to that moment; return its exit code, negative for a signal."""
-        job = {"folder": str(folder), "arguments": arguments, "moment": moment, "signal": int(sent)}
+        return self.run_ranks(folder, *arguments, ranks=1, moment=moment, happens=int(sent))[0]
+
+    def run_ranks(
+        self,
+        folder: Path,
+        *arguments: str,
+        ranks: int = 2,
+        rank: int = -1,
+        moment: Moment | None = None,
+        happens: int | str = signal.SIGKILL,
+    ) -> list[int]:
+        """Run a command on so many ranks, with no launcher to look after them; return the exit codes.
+
+        Args:
+            folder: Where it runs.
+            arguments: Of the command.
+            ranks: Their number.
+            rank: One of them; -1 is the last.
+            moment: When something happens to it.
+            happens: A signal that it gets, or what the function of that moment does instead: ``raise``, ``loop`` for
+                ever, or return ``nan``.
+        """
+        job = {"folder": str(folder), "arguments": arguments, "ranks": ranks}
+        job |= {"rank": rank % ranks, "moment": moment, "happens": happens}
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         return self._answer()
@@ -54,7 +78,7 @@ class Forks:
         self._process.stdin.close()
         self._process.wait(timeout=30)
 
-    def _answer(self) -> int:
+    def _answer(self) -> list[int]:
         line = self._process.stdout.readline()
         assert line, "the forking process has died"
         return json.loads(line)
@@ -74,15 +98,39 @@ def _serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
     _import_everything()
-    print(0, file=answers, flush=True)
+    print([], file=answers, flush=True)
     for line in sys.stdin:
         job = json.loads(line)
         threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
         assert len(threads) == 1, f"a process with threads must not be forked: {threads}"
-        child = os.fork()
-        if child == 0:
-            _be_the_run(job)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
+        children = [os.fork() or _be_the_run(job, **place) for place in _places(job["ranks"])]
+        print(_exit_codes(children), file=answers, flush=True)
+
+
+def _places(ranks: int) -> list[dict[str, str]]:
+    """Return what the environment says to every rank."""
+    if ranks == 1:
+        return [{}]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "WORLD_SIZE": str(ranks)}
+    return [{**shared, "LOCAL_RANK": str(rank)} for rank in range(ranks)]
+
+
+def _exit_codes(children: list[int]) -> list[int]:
+    """Wait for all; one that stands still when the others have ended is killed, as launchers do."""
+    codes: dict[int, int] = {}
+    stopped: set[int] = set()
+    while len(codes) < len(children):
+        child, status = os.waitpid(-1, os.WUNTRACED)
+        if os.WIFSTOPPED(status):
+            stopped.add(child)
+        else:
+            codes[child] = os.waitstatus_to_exitcode(status)
+        for still in stopped - codes.keys() if len(codes.keys() | stopped) == len(children) else ():
+            os.kill(still, signal.SIGKILL)
+    return [codes[child] for child in children]
 
 
 def _import_everything() -> None:
@@ -98,19 +146,19 @@ def _import_everything() -> None:
     torch.set_num_threads(1)
 
 
-def _be_the_run(job) -> None:
+def _be_the_run(job, **place: str) -> None:
     from mapo.__main__ import main
 
     code = 1
     try:
         os.setsid()
         os.chdir(job["folder"])
-        os.environ[MARK] = job["folder"]
+        os.environ.update(place, **{MARK: job["folder"]})
         log = os.open("output.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        if job["moment"]:
-            _arrange(Moment(*job["moment"]), job["signal"])
+        if job["moment"] and int(place.get("LOCAL_RANK", 0)) == job["rank"]:
+            _arrange(Moment(*job["moment"]), job["happens"])
         main(job["arguments"])
         code = 0
     except SystemExit as stop:
@@ -123,12 +171,18 @@ def _be_the_run(job) -> None:
         os._exit(code)
 
 
-def _arrange(moment: Moment, sent: int) -> None:
-    def end() -> None:
-        os.kill(os.getpid(), sent)
+def _arrange(moment: Moment, happens: int | str) -> None:
+    def end(result=()):
+        if happens == "raise":
+            raise ValueError("no reward today")
+        while happens == "loop":
+            pass
+        if happens == "nan":
+            return [float("nan") for _ in result]
+        return os.kill(os.getpid(), happens)
 
     if moment.function == "seconds":
-        _later(moment.call, sent)
+        _later(moment.call, happens)
     elif moment.function == "bytes":
         _while_writing(moment.call, end)
     else:
@@ -159,9 +213,7 @@ def _around(moment: Moment, end) -> None:
         if now and not moment.after:
             end()
         result = whole(*args, **kwargs)
-        if now and moment.after:
-            end()
-        return result
+        return end(result) if now and moment.after else result
 
     setattr(owner, name, ending)
 

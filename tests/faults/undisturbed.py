@@ -59,7 +59,9 @@ def assert_same_run(folder: Path, undisturbed: Path) -> None:
     # Not "epoch": Lightning restores nothing from it, and counts one more where the last checkpoint is that of the end.
     for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
         assert_same(mine[key], theirs[key], key)
-    for name in ("completions.jsonl", "evaluation.jsonl"):
+    names = sorted(path.name for path in last_run(undisturbed).glob("*.jsonl"))
+    assert names  # of every rank
+    for name in names:
         assert (last_run(folder) / name).read_text() == (last_run(undisturbed) / name).read_text(), name
     logged, expected = events(folder), events(undisturbed)
     assert Counter(place[:2] for place in logged) == Counter(place[:2] for place in expected)

@@ -7,6 +7,8 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from mapo.modules.rank_beats import waiting
+
 
 class StopRequest:
     """Whether this rank was told to end, asked only where every rank asks.
@@ -40,5 +42,7 @@ class StopRequest:
             SIGTERMException: Lightning lets callbacks save what they want to, and ends the process with exit code 0.
         """
         received = torch.tensor(int(self._received), device=trainer.strategy.root_device)
-        if trainer.strategy.reduce(received, reduce_op="max"):
+        with waiting():
+            anyone = bool(trainer.strategy.reduce(received, reduce_op="max"))
+        if anyone:
             raise SIGTERMException

@@ -17,6 +17,7 @@ from typing_extensions import override
 from mapo.modules import startup
 from mapo.modules.checkpoints import PhaseCheckpoints
 from mapo.modules.micro_batches import Row, even_micro_batches
+from mapo.modules.rank_beats import waiting
 from mapo.modules.rank_failure import RankWatch
 from mapo.modules.strategies import check_micro_batches, check_strategy
 from mapo.modules.synchronisation import (
@@ -80,11 +81,13 @@ class WholeSteps(PhaseCheckpoints):
 
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         """Return a tensor summed over all ranks, on the CPU."""
-        return self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum").cpu()
+        with waiting():
+            return self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum").cpu()
 
     def max_over_ranks(self, values: Tensor) -> Tensor:
         """Return the largest of each number over all ranks, on the CPU."""
-        return self.trainer.strategy.reduce(values.to(self.device), reduce_op="max").cpu()
+        with waiting():
+            return self.trainer.strategy.reduce(values.to(self.device), reduce_op="max").cpu()
 
     def columns_of_ranks(self, values: Int[Tensor, " B"]) -> Int[Tensor, "B W"]:
         """Return the numbers of all ranks, which have as many each, on the CPU; column r is rank r's."""
