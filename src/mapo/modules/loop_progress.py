@@ -66,6 +66,8 @@ def reopen_validation(checkpoint: dict[str, Any], *, due: bool = False) -> None:
         for steps in (loop["epoch_loop.batch_progress"][counts] for counts in ("total", "current")):
             steps["completed"] = steps["processed"]
     elif current["ready"] == current["completed"] and (progress["is_last_batch"] or not current["ready"]):
+        # One that was itself run again has counted on from what is set below: it is over, and no longer in a batch.
+        total["ready"] = total["started"] = total["processed"] = total["completed"]
         return
     for name in current:
         current[name] = 0
