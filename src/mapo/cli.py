@@ -35,7 +35,7 @@ from mapo.data.base import PromptDataModule
 from mapo.losses.aggregation import Aggregation
 from mapo.losses.base import PolicyLoss
 from mapo.modules import startup
-from mapo.modules.checkpoint_files import SHARDED_STATE, read_state, require_whole
+from mapo.modules.checkpoint_files import SHARDED_STATE, read_state, require_whole, restore_replaced
 from mapo.modules.continuing import checkpoint_folders, continue_run, last_checkpoint
 from mapo.modules.mapo import MAPOModule
 from mapo.modules.plan import plan
@@ -206,6 +206,7 @@ class MapoCLI(LightningCLI):
     def _find_checkpoint(self, given: str) -> str | None:
         """Return the path that ``last`` stands for; None where there is nothing to continue, so that a fit begins."""
         if given != "last":
+            restore_replaced(Path(given).parent)
             return given
         path = last_checkpoint(self.trainer)
         if path is not None:

@@ -10,11 +10,11 @@ from mapo.modules.checkpoint_files import (
     damage,
     draft_of,
     hold,
-    mark_unfinished,
     newest_whole,
     read_state,
     remove_drafts,
     require_whole,
+    restore_replaced,
 )
 
 
@@ -128,11 +128,28 @@ def test_a_run_that_was_written_to_last_comes_before_a_longer_one(tmp_path):
     assert found == tmp_path / "version_1" / "last.ckpt"
 
 
-def test_shards_that_are_about_to_be_written_over_count_as_damaged(tmp_path):
-    folder = tmp_path / "last.ckpt"
-    folder.mkdir()
-    (folder / ".metadata").touch()
-    torch.save({}, folder / "meta.pt")
-    assert damage(folder) is None
-    mark_unfinished(folder)
-    assert "it was not finished" in damage(folder)
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_was_about_to_be_replaced_comes_back(tmp_path, whole, kind):
+    path = tmp_path / "last.ckpt"
+    aside = tmp_path / ".last.ckpt.replaced"
+    if kind == "folder":
+        aside.mkdir()
+        (aside / ".metadata").touch()
+        shutil.copyfile(whole, aside / "meta.pt")
+    else:
+        shutil.copyfile(whole, aside)
+    assert restore_replaced(tmp_path) == [path]
+    assert damage(path) is None
+    assert restore_replaced(tmp_path) == []
+    assert {found.name for found in tmp_path.iterdir()} == {"whole.ckpt", "last.ckpt"}
+
+
+def test_a_damage_is_looked_for_again_when_the_file_has_changed(tmp_path, whole, monkeypatch):
+    looked = []
+    monkeypatch.setattr("mapo.modules.checkpoint_files.damage", lambda path: looked.append(path))
+    for _ in range(3):
+        require_whole(whole)
+    assert looked == [whole]
+    os.utime(whole, ns=(0, 0))
+    require_whole(whole)
+    assert looked == [whole, whole]

@@ -6,16 +6,21 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
+from mapo.modules.replacing import broken_off, remove, restore
+from mapo.modules.shard_sums import cut_shard, spoilt_shard
+
 SUFFIX = ".ckpt"
 _DRAFT_SUFFIX = ".part"
 # A sharded checkpoint is a folder; the strategy writes these two files after the shards.
 _SHARDS_INDEX, SHARDED_STATE = ".metadata", "meta.pt"
+_LOCK = ".writing"  # in a folder for as long as it is a draft
 # What damaged bytes lead the readers of zip archives and pickles to.
 _UNREADABLE = (
     *(OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError),
@@ -37,11 +42,14 @@ def damage(path: Path) -> str | None:
     """Return what is wrong with a checkpoint, or None where it is whole.
 
     Every byte of a file is read: PyTorch stores a CRC-32 with each of its records, and does not look at it when it
-    loads them. Of a sharded checkpoint, a folder, the state of the trainer is read, and that the shards were finished.
+    loads them. Of a sharded checkpoint, a folder, the state of the trainer is read, and that the shards have the sizes
+    that they were written with; ``shard_sums.spoilt_shard`` reads them.
     """
     if path.is_dir():
         missing = [name for name in (_SHARDS_INDEX, SHARDED_STATE) if not (path / name).is_file()]
-        return f"it has no {missing[0]}: it was not finished" if missing else damage(_state_file(path))
+        if missing:
+            return f"it has no {missing[0]}: it was not finished"
+        return cut_shard(path) or damage(_state_file(path))
     try:
         with zipfile.ZipFile(path) as archive:
             spoilt = archive.testzip() or next((r.filename for r in archive.infolist() if r.external_attr), None)
@@ -56,25 +64,31 @@ def damage(path: Path) -> str | None:
     return None
 
 
-def mark_unfinished(path: Path) -> None:
-    """Let a sharded checkpoint that is about to be written over count as damaged until it is finished."""
-    if path.is_dir():
-        for name in (SHARDED_STATE, _SHARDS_INDEX):
-            (path / name).unlink(missing_ok=True)
-
-
 def require_whole(path: Path) -> None:
     """Refuse a damaged checkpoint, and name the newest whole one beside it.
 
     Raises:
         ValueError: It is damaged, or there is none.
     """
-    fault = damage(path)
-    if fault is None:
-        return
-    other, _ = newest_whole(checkpoints_in(path.parent))
+    fault = known_damage(path) or (spoilt_shard(path) if path.is_dir() else None)
+    if fault is not None:
+        raise ValueError(refusal(path, fault))
+
+
+def refusal(path: Path, fault: str) -> str:
+    """Return what to say of a damaged checkpoint; it names the newest whole one beside it."""
+    other, _ = newest_whole(found for found in checkpoints_in(path.parent) if found != path)
     advice = "there is no other one beside it" if other is None else f"the newest whole one beside it is {other}"
-    raise ValueError(f"the checkpoint {path} is damaged: {fault}; {advice}")
+    return f"the checkpoint {path} is damaged: {fault}; {advice}"
+
+
+def known_damage(path: Path) -> str | None:
+    """Return ``damage`` of a checkpoint, from memory where its files have not changed since it was looked for."""
+    try:
+        found = _state_file(path).stat()
+    except OSError:
+        return damage(path)
+    return _damage_of(path, found.st_size, found.st_mtime_ns)
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -101,7 +115,7 @@ def newest_whole(paths: Iterable[Path]) -> tuple[Path | None, dict[Path, str]]:
     latest = {folder: max(map(_written, group)) for folder, group in groupby(sorted(paths), key=lambda p: p.parent)}
     order = {path: (latest[path.parent], _steps(path), _written(path)) for path in paths}
     for path in sorted(paths, key=order.__getitem__, reverse=True):
-        fault = damage(path)
+        fault = known_damage(path)
         if fault is None:
             return path, faults
         faults[path] = fault
@@ -119,16 +133,34 @@ def hold(draft: IO[bytes]) -> bool:
     return False
 
 
+def lock_of(draft: Path) -> Path:
+    """Return the file to ``hold`` while a draft is being written: itself, or one in a folder."""
+    return draft / _LOCK if draft.is_dir() else draft
+
+
 def remove_drafts(*folders: Path) -> list[Path]:
     """Remove what processes that were killed while they wrote have left; return what it was."""
     removed = []
     for draft in (draft for folder in folders for draft in folder.glob(f"*{SUFFIX}{_DRAFT_SUFFIX}")):
-        with draft.open("ab") as file:
+        with lock_of(draft).open("ab") as file:
             if hold(file):
                 continue
-            draft.unlink(missing_ok=True)
+            remove(draft)
             removed.append(draft)
     return removed
+
+
+def restore_replaced(*folders: Path) -> list[Path]:
+    """Bring back what processes have put aside that were killed before the new one was in place; return what it was.
+
+    Every rank may call it.
+    """
+    return [path for folder in folders for path in broken_off(folder, SUFFIX) if restore(path)]
+
+
+@lru_cache
+def _damage_of(path: Path, size: int, written: int) -> str | None:
+    return damage(path)
 
 
 def _state_file(path: Path) -> Path:

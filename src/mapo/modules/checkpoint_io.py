@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,6 +11,7 @@ from lightning.pytorch import Trainer
 from typing_extensions import override
 
 from mapo.modules.checkpoint_files import damage, draft_of, hold, require_whole
+from mapo.modules.replacing import put
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -35,7 +35,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
                 _write(checkpoint, file)
                 _put(draft, path)
         except (OSError, RuntimeError) as error:  # PyTorch's writer reports a full disk as either
-            raise ValueError(_not_written(path, error)) from error
+            raise ValueError(not_written(path, error)) from error
         finally:
             with contextlib.suppress(OSError):  # a folder that cannot be written to holds no draft
                 draft.unlink(missing_ok=True)
@@ -64,17 +64,11 @@ def _put(draft: Path, path: Path) -> None:
     fault = damage(draft)
     if fault is not None:
         raise OSError(None, f"what was written differs from what was meant ({fault})")
-    if path.is_dir() and not path.is_symlink():  # a sharded one, of a run on another number of processes
-        shutil.rmtree(path)
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the name is on the disk as well
-    finally:
-        os.close(folder)
+    put(draft, path)  # a folder may be there, of a run on another number of processes
 
 
-def _not_written(path: Path, error: BaseException) -> str:
+def not_written(path: Path, error: BaseException) -> str:
+    """Return what to say of a checkpoint that could not be written."""
     return (
         f"the checkpoint {path} cannot be written: {reason(error)}. Earlier checkpoints are as they were. Make room, "
         "or let ModelCheckpoint write elsewhere (dirpath), then continue with --ckpt_path last"

@@ -8,7 +8,13 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
-from mapo.modules.checkpoint_files import checkpoints_in, newest_whole, read_state, remove_drafts
+from mapo.modules.checkpoint_files import (
+    checkpoints_in,
+    newest_whole,
+    read_state,
+    remove_drafts,
+    restore_replaced,
+)
 from mapo.modules.log_cursor import reopen_loggers
 
 
@@ -24,6 +30,8 @@ def last_checkpoint(trainer: Trainer) -> Path | None:
         The checkpoint; None where there is none yet.
     """
     folders = checkpoint_folders(trainer)
+    for old in restore_replaced(*folders):
+        rank_zero_info(f"{old} was about to be replaced, and is back in its place")
     if trainer.is_global_zero:
         for draft in remove_drafts(*folders):
             rank_zero_info(f"{draft} was never finished and is removed")

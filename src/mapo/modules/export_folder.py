@@ -1,6 +1,5 @@
 """A policy with all that others need to load it, written in one piece, and pushed to the Hub when asked."""
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from mapo.modules.model_card import ModelCard
+from mapo.modules.replacing import put, restore
 from mapo.policies.model import PolicyModel
 from mapo.policies.saving import SavedType, save_policy
 
@@ -38,6 +38,7 @@ class ExportFolder:
 
     def check(self) -> None:
         """Refuse to write over anything but an earlier export that is to be replaced."""
+        restore(self.path)
         if self.path.is_file():
             raise ValueError(f"output {self.path} is a file; name a folder")
         if not self.path.is_dir() or not any(self.path.iterdir()):
@@ -76,14 +77,13 @@ class ExportFolder:
             hyperparameters=hyperparameters,
             run_folder=run_folder,
         )
-        draft = self.path.with_name(f".{self.path.name}.partial")  # a broken-off export must not look like a whole one
+        # A broken-off export must not look like a whole one; and it leaves the one that it was to replace.
+        draft = self.path.with_name(f".{self.path.name}.partial")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         save_policy(actor, draft, dtype=self.dtype, merge=self.merge, weights=weights)
         card.write(draft, name=self.path.name)
-        if self.path.is_dir():
-            shutil.rmtree(self.path)
-        os.replace(draft, self.path)  # noqa: PTH105 - the name says that it is atomic
+        put(draft, self.path)
         if self.push_to_hub is not None:
             push(self.path, self.push_to_hub, private=not self.public)
 

@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from mapo.modules.checkpoint_files import read_state, require_whole
+from mapo.modules.checkpoint_files import read_state, require_whole, restore_replaced
+from mapo.modules.sharded_files import read_sharded_weights
 from mapo.policies.model import PolicyModel
 from mapo.policies.policy import Lora, Policy
-
-_WEIGHTS = "state_dict."  # before the names of weights in a sharded checkpoint
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,10 @@ def read_policy(
         ValueError: There is no such file, it is no checkpoint of this package or a damaged one, or its model brings
             code that is not to be run.
     """
-    checkpoint = _read(Path(ckpt_path))
+    path = Path(ckpt_path)
+    checkpoint = _read(path)
     hyperparameters = checkpoint.get("hyper_parameters", {})
-    stored = checkpoint.get("state_dict") or _shards(Path(ckpt_path))
+    stored = read_sharded_weights(path) if path.is_dir() else checkpoint.get("state_dict", {})
     weights = {name.removeprefix("actor."): weight for name, weight in stored.items() if name.startswith("actor.")}
     if "policy" not in hyperparameters or not weights:
         raise ValueError(f"{ckpt_path} holds no policy; it must be a checkpoint that `mapo fit` saved")
@@ -92,6 +91,7 @@ def read_policy(
 
 
 def _read(path: Path) -> dict[str, Any]:
+    restore_replaced(path.parent)
     if path.is_dir() and not any(path.glob("*.distcp")):
         raise ValueError(f"{path} is a folder; name a checkpoint in it, such as {path / 'last.ckpt'}")
     if not path.exists():
@@ -101,25 +101,6 @@ def _read(path: Path) -> dict[str, Any]:
         return read_state(path)
     except (RuntimeError, AttributeError, TypeError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is no checkpoint of this package: {error}") from error
-
-
-def _shards(folder: Path) -> dict[str, Tensor]:
-    """Return the weights of a sharded checkpoint, put together in this process; nothing for a file."""
-    from torch.distributed.checkpoint.filesystem import FileSystemReader
-    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-    from torch.distributed.checkpoint.state_dict_loader import load
-
-    if not folder.is_dir():
-        return {}
-    reader = FileSystemReader(folder)
-    described = reader.read_metadata().state_dict_metadata
-    weights = {
-        name: torch.empty(found.size, dtype=found.properties.dtype)
-        for name, found in described.items()
-        if name.startswith(_WEIGHTS) and isinstance(found, TensorStorageMetadata)
-    }
-    load(weights, storage_reader=reader, no_dist=True)
-    return {name.removeprefix(_WEIGHTS): weight for name, weight in weights.items()}
 
 
 def _recipe(stored: Mapping[str, Any]) -> Policy:
