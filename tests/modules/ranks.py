@@ -40,6 +40,7 @@ from mapo.policies.policy import Lora, Policy
 from mapo.rewards.base import Reward
 from mapo.rewards.math_answer import MathAnswer
 from mapo.rewards.think_format import ThinkFormat
+from mapo.rollout.abandoning import AbandonedError
 from mapo.types import Prompt, Sampling
 
 # Not Adam: it divides by the gradient's own size, which turns rounding of tiny gradients into whole steps.
@@ -50,10 +51,10 @@ DECAY = functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.8)
 LIMIT = timedelta(seconds=300)
 STRATEGIES = {
     "ddp": lambda: DDPStrategy(timeout=LIMIT),
-    "fsdp2": lambda: ModelParallelStrategy(2, 1, timeout=LIMIT),
-    "fsdp2, one file": lambda: ModelParallelStrategy(2, 1, save_distributed_checkpoint=False, timeout=LIMIT),
+    "fsdp2": lambda: FSDP2Strategy(timeout_minutes=5),
+    "fsdp2, one file": lambda: FSDP2Strategy(save_distributed_checkpoint=False, timeout_minutes=5),
     "fsdp2, offloaded": lambda: FSDP2Strategy(cpu_offload=True, timeout_minutes=5),
-    "fsdp2, one rank": lambda: ModelParallelStrategy(1, 1, timeout=LIMIT),
+    "fsdp2, Lightning's own": lambda: ModelParallelStrategy(1, 1, timeout=LIMIT),
 }
 strategy = "auto"
 
@@ -83,12 +84,27 @@ class Record(Callback):
 
 
 class Told(Callback):
-    """Sends SIGTERM to the last rank."""
+    """Sends SIGTERM to the last rank, before its second phase or while it samples there."""
+
+    def __init__(self, while_sampling: bool) -> None:
+        self.while_sampling, self.given_up = while_sampling, False
 
     @override
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
-        if batch_idx == 1 and trainer.global_rank == trainer.world_size - 1:
+        if batch_idx != 1 or trainer.global_rank != trainer.world_size - 1:
+            return
+        if self.while_sampling:
+            self._sample, module.generate = module.generate, self._told
+        else:
             os.kill(os.getpid(), signal.SIGTERM)
+
+    def _told(self, *args, **kwargs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            return self._sample(*args, **kwargs)
+        except AbandonedError:
+            self.given_up = True
+            raise
 
 
 @dataclass(frozen=True)
@@ -237,10 +253,11 @@ def exported(folder, path, *, lora=False, **settings):
     return fit(folder, module, Sums(), max_steps=2, callbacks=[callback])
 
 
-def stopped(folder, path, **settings):
+def stopped(folder, path, *, while_sampling=False, **settings):
     """The last rank alone is told to end, in the second phase."""
-    module = make_module(path, **common(settings))
-    return fit(folder, module, Sums(), callbacks=[Told(), OnExceptionCheckpoint(folder, "stopped")])
+    module, told = make_module(path, **common(settings)), Told(while_sampling)
+    seen = fit(folder, module, Sums(), callbacks=[told, OnExceptionCheckpoint(folder, "stopped")])
+    return seen | {"given up": told.given_up}
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ def both(tmp_path_factory, tiny_lm_path):
         | {
             "continued on two": run("resumed", "ddp", ckpt_path=single["half"]["last"]),
             "stopped": run("stopped", "ddp"),
+            "stopped while sampling": run("stopped", "ddp", while_sampling=True),
             "failing": run("failing", "ddp"),
         },
     )
@@ -84,6 +85,7 @@ def sharded(both, tmp_path_factory, tiny_lm_path):
             "continued": run("resumed", ckpt_path=single["half"]["last"]),
             "continued adapters": run("adapters", ckpt_path=single["half of adapters"]["last"], **TWICE),
             "half precision": run("adapters", max_steps=4, **TWICE, **HALF),
+            "stopped while sampling": run("stopped", while_sampling=True),
             "failing": run("failing"),
         },
     )
@@ -92,7 +94,7 @@ def sharded(both, tmp_path_factory, tiny_lm_path):
         folder / "alone",
         {
             "continued": run("resumed", "auto", ckpt_path=per_rank[0]["half"]["last"]),
-            "continued adapters": run("adapters", "fsdp2, one rank", ckpt_path=parts, **TWICE),
+            "continued adapters": run("adapters", "fsdp2, Lightning's own", ckpt_path=parts, **TWICE),
         },
     )
     torch.distributed.destroy_process_group()  # of the one rank
@@ -226,6 +228,15 @@ def test_ranks_leave_together_when_one_is_told_to_end(both):
     resumed = single["continued after a stop"]
     assert resumed["groups"] == {place: group for place, group in single["whole"]["groups"].items() if place[0] >= 1}
     torch.testing.assert_close(resumed["weights"], single["whole"]["weights"], **WEIGHTS)
+
+
+def test_a_rank_that_is_told_to_end_gives_its_rollout_up_and_the_others_leave_with_it(both, sharded):
+    for per_rank in (both[1], sharded[0]):
+        stopped = [rank["stopped while sampling"] for rank in per_rank]
+        assert [(seen["steps"], len(seen["logs"]), seen["given up"]) for seen in stopped] == [
+            (1, 1, False),
+            (1, 1, True),
+        ]
 
 
 def test_a_rank_that_fails_ends_the_others_with_its_reason(both, sharded):

@@ -7,6 +7,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mapo.modules.sigterm import StopRequest
+from mapo.rollout.abandoning import check_abandoned
 
 
 @pytest.fixture
@@ -46,3 +47,21 @@ def test_a_fit_outside_the_main_thread_gets_no_signal_and_works(trainer):
     thread.start()
     thread.join()
     assert not failures
+
+
+@pytest.mark.parametrize(("gives_up", "done"), [(True, ["before"]), (False, ["before", "after"])])
+def test_the_run_ends_behind_a_rollout_that_is_given_up_or_cannot_be(trainer, gives_up, done):
+    request, found = StopRequest(), []
+    request.listen(trainer)
+
+    def sample():
+        check_abandoned()
+        found.append("before")
+        os.kill(os.getpid(), signal.SIGTERM)
+        if gives_up:
+            check_abandoned()
+        found.append("after")
+
+    with pytest.raises(SIGTERMException), request.obeyed(trainer):
+        sample()
+    assert found == done

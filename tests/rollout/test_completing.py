@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mapo.functional.noise import token_noise
+from mapo.rollout.abandoning import AbandonedError, abandoned_if
 from mapo.rollout.completing import Completing
 from mapo.rollout.decoder import Decoder
 from mapo.rollout.sampling import draw, token_law
@@ -122,3 +123,11 @@ def test_no_row_grows_beyond_the_limit(rows):
     ids, _ = completed(decoder, num_prompts=50, limit=6)
     assert max(map(len, ids)) == 6
     assert max(longest) == 5  # the last token is not fed
+
+
+def test_a_rollout_is_given_up_before_its_next_step():
+    decoder = Remembering(4, 4)
+    with pytest.raises(AbandonedError), abandoned_if(lambda: len(decoder.sizes) == 3):
+        completed(decoder, num_prompts=50)
+    assert len(decoder.sizes) == 3
+    completed(Remembering(4, 4))  # outside of the context nothing is asked

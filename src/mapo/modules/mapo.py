@@ -176,7 +176,8 @@ class MAPOModule(WholeSteps, SetEvaluation):
         """Sample a group for every prompt, and have the rewards score it."""
         self.stop_request.obey(self.trainer)
         started = time.perf_counter()
-        rollouts = self.generate(prompts, self.group_size, self.sampling, split="train", epoch=self.current_epoch)
+        with self.stop_request.obeyed(self.trainer):
+            rollouts = self.generate(prompts, self.group_size, self.sampling, split="train", epoch=self.current_epoch)
         sampled = time.perf_counter()
         scores = score_completions(self.rewards, rollouts.completions)
         return Groups.of(rollouts, scores, rollout=sampled - started, reward=time.perf_counter() - sampled)

@@ -53,14 +53,15 @@ class SetEvaluation(Interruptible):
         self.last_evaluation, self.last_resumed = (), 0
         set_name = startup.evaluation_names(self.trainer)[dataloader_idx]
         prompts = self.readable(stage, set_name, prompts)
-        if not prompts:  # the last batch may have fewer rows than there are ranks
-            return ()
         records, resumed = [], set(range(len(prompts)))
-        for mode, num, sampling in self.evaluation.modes(set_name):
-            record, stored = self.answer(stage, set_name, mode, num, sampling, prompts)
-            self.evaluator.update(record, self.device)
-            records.append(record)
-            resumed &= stored
+        # The last batch may have fewer rows than there are ranks.
+        modes = self.evaluation.modes(set_name) if prompts else ()
+        with self.stop_request.obeyed(self.trainer):
+            for mode, num, sampling in modes:
+                record, stored = self.answer(stage, set_name, mode, num, sampling, prompts)
+                self.evaluator.update(record, self.device)
+                records.append(record)
+                resumed &= stored
         self.last_evaluation, self.last_resumed = tuple(records), len(resumed)
         return self.last_evaluation
 

@@ -1,6 +1,8 @@
 """SIGTERM: noted by the rank that gets it, acted upon by all ranks together."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import torch
@@ -8,6 +10,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mapo.modules.rank_beats import waiting
+from mapo.rollout.abandoning import AbandonedError, abandoned_if
 
 
 class StopRequest:
@@ -34,6 +37,24 @@ class StopRequest:
             signal.signal(signal.SIGTERM, note)
         except ValueError:  # not the main thread: no signal will come here
             return
+
+    @contextmanager
+    def obeyed(self, trainer: Trainer) -> Iterator[None]:
+        """Sample within this context: a rank that is told to end gives its rollout up, and all leave together after it.
+
+        Every rank must enter it, whether it has anything to sample or not. Nothing but rollouts may be within: a rank
+        that gives up goes at once to where it meets the others, so between here and there no rank may wait for another.
+
+        Raises:
+            SIGTERMException: As ``obey``.
+        """
+        try:
+            with abandoned_if(lambda: self._received):
+                yield
+        except AbandonedError:
+            self.obey(trainer)
+            raise
+        self.obey(trainer)
 
     def obey(self, trainer: Trainer) -> None:
         """End the run if any rank was told to; every rank must call it, and all of them leave together.

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mapo.functional.noise import token_noise
+from mapo.rollout.abandoning import check_abandoned
 from mapo.rollout.decoder import Decoder
 from mapo.rollout.sampling import draw, token_law
 from mapo.types import Sampling
@@ -48,8 +49,12 @@ class Completing:
 
         Args:
             waiting: The numbers of all rows in the order in which they start.
+
+        Raises:
+            AbandonedError: That is asked for, before every step.
         """
         while waiting or len(self._rows):
+            check_abandoned()
             waiting = self._fill_up(waiting)
             tokens = self._draw()
             tokens = self._drop(tokens, waiting)
