@@ -12,12 +12,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
 from typing import NamedTuple
 
 MARK = "MAPO_FAULT_RUN"  # in the environment of a run and of all that it starts
+TEMPORARY = "tmp"  # the folder of temporary files in that of a run
 
 
 class Moment(NamedTuple):
@@ -153,7 +155,9 @@ def _be_the_run(job, **place: str) -> None:
     try:
         os.setsid()
         os.chdir(job["folder"])
-        os.environ.update(place, **{MARK: job["folder"]})
+        Path(TEMPORARY).mkdir(exist_ok=True)
+        tempfile.tempdir = str(Path(TEMPORARY).absolute())
+        os.environ.update(place, **{MARK: job["folder"], "TMPDIR": tempfile.tempdir})
         log = os.open("output.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)

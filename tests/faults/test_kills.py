@@ -1,90 +1,114 @@
 """Runs that are killed at any moment and go on to the very weights and logs of a run that nothing disturbed.
 
-The normal suite kills a few times; the thorough one fifty times more, at moments drawn at random.
+The normal suite kills a few times; the thorough one fifty times more, at moments drawn at random; ten of those are in
+``test_export_kills.py``.
 """
 
 import random
 import shutil
 import signal
-from pathlib import Path
+from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 from forks import Moment
 from injection import THOROUGH
-from undisturbed import FIT, assert_nothing_left, assert_nothing_lost
-
-KILLS = 50
+from undisturbed import FIT, assert_nothing_left, assert_nothing_lost, shared_memory
 
 MODULE = "mapo.modules.mapo:MAPOModule"
-# Where a run may be killed, and how often it comes by there.
+UPDATE = "mapo.modules.whole_steps:WholeSteps.take_step"
+VALIDATION = f"{MODULE}.validation_step"
+PUT = "mapo.modules.checkpoint_io:_put"
+LINE = "mapo.callbacks.json_lines:JsonLines.append"
+# Where runs are killed, how many of the forty, and among how many calls of the function, or bytes, or seconds.
 PLACES = {
-    "rollout": (f"{MODULE}.generate", 20),
-    "reward": ("mapo.modules.mapo:score_completions", 6),
-    "update": ("mapo.modules.whole_steps:WholeSteps.take_step", 6),
-    "validation": (f"{MODULE}.validation_step", 12),
-    "checkpoint written": ("mapo.modules.checkpoint_io:_put", 9),
-    "checkpoint half written": ("bytes", 20_000_000),
-    "log line": ("mapo.callbacks.json_lines:JsonLines.append", 20),
-    "results": ("mapo.callbacks.summary:write_results", 2),
-    "any": ("seconds", 4.0),
+    "rollout": (8, f"{MODULE}.generate", 10),
+    "reward": (5, "mapo.modules.mapo:score_completions", 4),
+    "update": (7, UPDATE, 4),
+    "validation": (5, VALIDATION, 7),
+    "checkpoint half written": (5, "bytes", 15_000_000),
+    "checkpoint renamed": (4, PUT, 5),
+    "log line": (2, LINE, 10),
+    "results": (2, "mapo.callbacks.summary:write_results", 1),
+    "any moment": (2, "seconds", 3.0),
 }
 FEW = [
-    Moment(f"{MODULE}.validation_step", 2),  # before there is any checkpoint
-    Moment("bytes", 1_000_000),  # half of the first one
-    Moment("mapo.modules.whole_steps:WholeSteps.take_step", 2, after=True),  # the weights have moved
-    Moment("mapo.modules.checkpoint_io:_put", 1, after=True),  # saved, but not yet logged
-    Moment("mapo.callbacks.json_lines:JsonLines.append", 2, after=True),
-    Moment(f"{MODULE}.validation_step", 1, after=True),
+    ("validation", Moment(VALIDATION, 2)),  # before there is any checkpoint
+    ("rollout", Moment(f"{MODULE}.generate", 3)),
+    ("checkpoint half written", Moment("bytes", 1_000_000)),  # of the first one
+    ("update", Moment(UPDATE, 2, after=True)),  # the weights have moved
+    ("checkpoint renamed", Moment(PUT, 1, after=True)),  # saved, but not yet logged
+    ("reward", Moment("mapo.modules.mapo:score_completions", 1)),
+    ("log line", Moment(LINE, 1, after=True)),
+    ("validation", Moment(VALIDATION, 1, after=True)),
 ]
+# Between phases, in the middle of a rollout, and before an update.
+TOLD = [
+    Moment("mapo.callbacks.json_lines:JsonLines.append", 3),
+    Moment("mapo.rollout.completing:Completing._draw", 20),
+    Moment("mapo.modules.mapo:score_completions", 2),
+]
+CHAIN = 5  # kills of one run
 
 
-def drawn(draw: random.Random) -> Moment:
-    name = draw.choice(sorted(PLACES))
-    function, most = PLACES[name]
-    call = draw.uniform(0.3, most) if function == "seconds" else draw.randint(1, most)
-    return Moment(function, call, after=draw.random() < 0.5)
+def drawn(chain: int) -> list[tuple[str, Moment]]:
+    """Return the places and moments of a chain of kills; all chains together come by every place as often as told."""
+    names = [name for name, (times, *_) in PLACES.items() for _ in range(times)]
+    random.Random(0).shuffle(names)
+    draw = random.Random(chain)
+    moments = []
+    for name in names[CHAIN * chain : CHAIN * (chain + 1)]:
+        _, function, most = PLACES[name]
+        call = draw.uniform(0.3, most) if function == "seconds" else draw.randint(1, most)
+        moments.append((name, Moment(function, call, after=draw.random() < 0.5)))
+    return moments
+
+
+def kill(forks, folder, moment: Moment, undisturbed) -> None:
+    """Kill a run that goes on from the last one; where it is over before that moment comes, a new one."""
+    for _ in range(2):
+        code = forks.run(folder, *FIT, moment=moment)
+        if code == -signal.SIGKILL:
+            return
+        assert code == 0, (moment, (folder / "output.txt").read_text())
+        assert_nothing_lost(folder, undisturbed)
+        shutil.rmtree(folder / "runs")
+    pytest.fail(f"{moment} never comes")
+
+
+def kill_often(forks, undisturbed, folder, inject, kills: list[tuple[str, Moment]]) -> None:
+    """Kill one run so many times; each time the next one goes on from it, and the last one to the end."""
+    others = shared_memory()
+    with ExitStack() as stack:
+        places = Counter(place for place, _ in kills)
+        for place, times in sorted(places.items(), reverse=True):  # the last that is opened reports first
+            stack.enter_context(inject(f"kill -9: {place}", times))
+        for _, moment in kills:
+            kill(forks, folder, moment, undisturbed)
+        assert forks.run(folder, *FIT) == 0, (kills, (folder / "output.txt").read_text())
+        assert_nothing_lost(folder, undisturbed)
+        assert_nothing_left(folder, others)
 
 
 @pytest.mark.slow
 def test_killed_runs_go_on_as_if_nothing_had_happened(forks, undisturbed, tmp_path, inject):
-    shared_memory = {path.name for path in Path("/dev/shm").iterdir()}
-    with inject("kill -9, moments chosen", times=len(FEW)):
-        codes = [forks.run(tmp_path, *FIT, moment=moment) for moment in FEW]
-        assert codes == [-signal.SIGKILL] * len(FEW), (tmp_path / "output.txt").read_text()
-        assert forks.run(tmp_path, *FIT) == 0, (tmp_path / "output.txt").read_text()
-        assert_nothing_lost(tmp_path, undisturbed)
-        assert_nothing_left(tmp_path, shared_memory)
+    kill_often(forks, undisturbed, tmp_path, inject, FEW)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not THOROUGH, reason="part of make test-faults")
+@pytest.mark.parametrize("chain", range(sum(times for times, *_ in PLACES.values()) // CHAIN))
+def test_runs_killed_at_random_moments(forks, undisturbed, tmp_path, inject, chain):
+    kill_often(forks, undisturbed, tmp_path, inject, drawn(chain))
 
 
 @pytest.mark.slow
 def test_sigterm_saves_and_leaves_with_code_0(forks, undisturbed, tmp_path, inject):
     with inject("SIGTERM", times=3):
-        for call in (3, 1, 2):
-            moment = Moment("mapo.modules.mapo:score_completions", call)
+        for moment in TOLD:
             assert forks.run(tmp_path, *FIT, moment=moment, sent=signal.SIGTERM) == 0
         said = (tmp_path / "output.txt").read_text()
         assert said.count("SIGTERM: everything is in") == 3
         assert forks.run(tmp_path, *FIT) == 0, said
         assert_nothing_lost(tmp_path, undisturbed)
         assert not list(tmp_path.rglob("stopped.ckpt"))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not THOROUGH, reason="part of make test-faults")
-@pytest.mark.parametrize("chain", range(KILLS // 5))
-def test_runs_killed_at_random_moments(forks, undisturbed, tmp_path, inject, chain):
-    draw = random.Random(chain)
-    shared_memory = {path.name for path in Path("/dev/shm").iterdir()}
-    with inject("kill -9, moments drawn at random", times=5):
-        killed, moments = 0, []
-        while killed < 5:
-            moments.append(drawn(draw))
-            code = forks.run(tmp_path, *FIT, moment=moments[-1])
-            assert code in (0, -signal.SIGKILL), (moments, (tmp_path / "output.txt").read_text())
-            killed += code == -signal.SIGKILL
-            if code == 0:  # it was over before that moment came
-                assert_nothing_lost(tmp_path, undisturbed)
-                shutil.rmtree(tmp_path / "runs")
-        assert forks.run(tmp_path, *FIT) == 0, (tmp_path / "output.txt").read_text()
-        assert_nothing_lost(tmp_path, undisturbed)
-        assert_nothing_left(tmp_path, shared_memory)

@@ -1,10 +1,11 @@
 """What a run must have come to, whatever happened on its way: the weights and logs of one that nothing disturbed."""
 
+import time
 from collections import Counter
 from pathlib import Path
 
 import torch
-from forks import processes_of
+from forks import TEMPORARY, processes_of
 from injection import LossError
 
 CONFIG = Path(__file__).with_name("run.yaml")
@@ -76,10 +77,19 @@ def assert_same_run(folder: Path, undisturbed: Path) -> None:
     assert values[0] == values[1]
 
 
-def assert_nothing_left(folder: Path, shared_memory: set[str]) -> None:
-    assert not [
-        path.name for path in folder.rglob("*") if path.suffix in (".part", ".tmp") or path.name == ".unfinished"
-    ]
-    assert not [path.name for path in folder.rglob("stopped.ckpt")]
+def shared_memory() -> set[str]:
+    """Return the names of the segments of shared memory that there are, whoever has them."""
+    return {path.name for path in Path("/dev/shm").iterdir()}
+
+
+def assert_nothing_left(folder: Path, others: set[str]) -> None:
+    """Assert that runs in this folder have left no process, no shared memory but ``others``, and nothing half done."""
+    half_done = (".part", ".partial", ".replaced", ".tmp")
+    assert not [path for path in folder.rglob("*") if path.suffix in half_done or path.name == ".unfinished"]
+    assert not list(folder.rglob("stopped.ckpt"))
+    assert not list((folder / TEMPORARY).iterdir())
     assert not processes_of(folder)
-    assert {path.name for path in Path("/dev/shm").iterdir()} <= shared_memory
+    deadline = time.monotonic() + 10  # other tests' segments come and go
+    while shared_memory() - others and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert not shared_memory() - others
