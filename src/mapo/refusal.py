@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from mapo.functional.visible import visible
+
 _PACKAGE = Path(__file__).parent
 
 _FULL = "make room, or choose another folder, and start the command again (a fit with --ckpt_path last)"
@@ -38,7 +40,7 @@ _REFUSALS = ("ValueError: ", "OSError: ", "FileNotFoundError: ", "PermissionErro
 
 def refuse(message: str, code: int = 2) -> NoReturn:
     """End the program with one line that says what was wrong."""
-    sys.stderr.write(f"mapo: error: {' '.join(message.split())}\n")
+    sys.stderr.write(f"mapo: error: {visible(' '.join(message.split()))}\n")
     raise SystemExit(code)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from mapo.callbacks.text_table import text_table
+from mapo.functional.visible import one_line
 from mapo.modules.numeric_faults import Fault
 from mapo.modules.stored_policy import read_policy
 from mapo.policies.model import PolicyModel
@@ -66,7 +67,7 @@ def report(fault: Fault, verdicts: Sequence[Verdict]) -> str:
     """Return what the rows came to, as a table and a sentence."""
     head = ["row", "sample", "tokens", "advantage", "least log-prob", "gradient norm", "not finite from"]
     lines = [
-        [str(place), v.sample_id, str(v.num_tokens), *(f"{x:.4g}" for x in v[2:5]), v.culprit or "-"]
+        [str(place), one_line(v.sample_id), str(v.num_tokens), *(f"{x:.4g}" for x in v[2:5]), v.culprit or "-"]
         for place, v in enumerate(verdicts)
     ]
     bad = sum(not _is_finite(verdict) for verdict in verdicts)

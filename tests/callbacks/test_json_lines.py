@@ -64,3 +64,12 @@ def test_a_file_that_is_not_the_cursors_is_kept_under_a_number(tmp_path, cursor)
     assert path.read_text() == '{"run": "mine"}\n'
     assert (tmp_path / "rows.1.jsonl").read_text() == '{"run": 0}\n'
     assert (tmp_path / "rows.2.jsonl").read_text() == '{"run": 1}\n'
+
+
+def test_every_reader_of_lines_finds_one_line_per_row(tmp_path):
+    file, text = JsonLines(tmp_path / "rows.jsonl"), "a\u2028b\u2029c\x85d\x9b31me\x7f"
+    file.append([{"text": text}])
+    (line,) = file.path.read_text(encoding="utf-8").splitlines()
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["text"] == text

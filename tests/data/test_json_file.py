@@ -25,6 +25,8 @@ def test_separators_inside_a_text_end_no_line(tmp_path):
     [
         ("a.jsonl", b'{}\n{"a" 1}\n', r"line 2 of .*a\.jsonl is no JSON: Expecting ':' delimiter \(column 6\); mend"),
         ("a.json", b'{\n"a" 1}', r"a\.json is no JSON: Expecting ':' delimiter \(line 2, column 5\); mend it"),
+        ("a.json", b"[" * 100_000, r"a\.json is no JSON: maximum recursion depth.*; mend it, or fetch it again"),
+        ("a.jsonl", b"[" * 100_000, r"line 1 of .*a\.jsonl is no JSON: maximum recursion depth"),
         ("a.json", b'"\xff"', r"a\.json is no JSON: 'utf-8' codec .*; mend it, or fetch it again"),
     ],
 )

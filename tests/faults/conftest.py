@@ -2,7 +2,7 @@
 
 import pytest
 from forks import Forks
-from injection import PROPERTY, Tally, table, tallied
+from injection import NOTE, PROPERTY, Tally, table, tallied
 from undisturbed import FIT
 
 
@@ -38,5 +38,11 @@ def pytest_terminal_summary(terminalreporter):
     ]
     if found:
         terminalreporter.section("faults")
-        for line in table(found):
+        notes = [
+            value
+            for report in reports
+            for name, value in report.user_properties
+            if name == NOTE and report.when == "call"
+        ]
+        for line in [*table(found), *notes]:
             terminalreporter.write_line(line)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 THOROUGH = os.environ.get("MAPO_FAULTS") == "all"
 PROPERTY = "fault"
+NOTE = "fault note"  # a property of a test: a line under the table
 
 Inject = Callable[..., AbstractContextManager[None]]
 

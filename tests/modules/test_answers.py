@@ -92,3 +92,10 @@ def test_categories_are_texts_and_what_has_no_value_is_left_out(given, found):
 def test_categories_that_are_no_mapping_are_refused_with_the_row():
     with pytest.raises(ValueError, match=r"categories of sample 'a' must map names to values.* got \['algebra'\]"):
         categories_of(prompt(categories=["algebra"]))
+
+
+def test_names_of_figures_obey_no_terminal():
+    (name, values), *_ = categories_of(
+        Prompt("a", (), (), "1", {"categories": {"le\x1bvel": ["\ud800", "\n\u202e1"]}})
+    ).items()
+    assert (name, values) == (r"le\x1bvel", (r"\u202e1", r"\ud800"))

@@ -16,13 +16,13 @@ from mapo.types import Prompt
 class Echoes(PromptDataModule):
     """Say a letter, and it is said again, more or less often."""
 
-    def __init__(self, completion: bool = True, **kwargs) -> None:
+    def __init__(self, completion: bool = True, ending: str = "", **kwargs) -> None:
         super().__init__(instruction="", **kwargs)
-        self.completion = completion
+        self.completion, self.ending = completion, ending
 
     def row(self, index: int) -> Prompt:
         letter = "abcdefgh"[index % 8]
-        texts = {"completion": letter * (1 + index % 3)} if self.completion else {}
+        texts = {"completion": letter * (1 + index % 3) + self.ending} if self.completion else {}
         return self.prompt(f"row {index}", f"say {letter}", letter, **texts)
 
     def train_prompts(self):
@@ -172,3 +172,8 @@ def test_the_warm_start_learns_from_scratch(tmp_path, monkeypatch) -> None:
     assert losses[0] == pytest.approx(math.log(796), abs=0.3)  # random weights: all 796 tokens alike
     assert sum(losses[25:30]) / 5 < 0.5 * losses[0]
     assert {"val/grid_rectangles/loss", "val/drawn_faces/loss"} <= set(trainer.callback_metrics)
+
+
+def test_a_completion_that_no_model_may_write_is_named(tmp_path, tiny_lm_path) -> None:
+    with pytest.raises(ValueError, match=r"sample 'row \d+' has <\|image_pad\|> in its completion"):
+        fit(tmp_path, tiny_lm_path, data=Echoes(ending="<|image_pad|>", batch_size=8, seed=0))

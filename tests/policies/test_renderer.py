@@ -96,8 +96,8 @@ def test_extreme_aspect_ratio_names_sample(renderer, make_prompt):
 
 
 @pytest.mark.parametrize("sizes", [(), ((28, 28),)])
-@pytest.mark.parametrize("token", ["<|image_pad|>", "<|video_pad|>"])
-def test_placeholder_written_in_a_question_names_sample(renderer, make_prompt, token, sizes):
+@pytest.mark.parametrize("token", ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|im_end|>", "<|im_start|>"])
+def test_special_token_written_in_a_question_names_sample(renderer, make_prompt, token, sizes):
     for function in (renderer.encode, renderer.prompt_length):
         with pytest.raises(ValueError, match=re.escape(f"sample 'sly' has '{token}' in its text")):
             function(make_prompt(f"see {token}", *sizes, sample_id="sly"))

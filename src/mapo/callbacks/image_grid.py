@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mapo.functional.visible import one_line
 from mapo.policies.images import open_image
 from mapo.types import Prompt
 
@@ -57,4 +58,4 @@ def _show(place: Axes, source: Any) -> None:
 def _caption(prompt: Prompt, index: int) -> str:
     number = f" image {index + 1} of {len(prompt.images)}" if len(prompt.images) > 1 else ""
     text = f"{prompt.sample_id}{number}, answer {prompt.answer}"
-    return textwrap.fill(textwrap.shorten(text, 120, placeholder=" ..."), 40)
+    return textwrap.fill(one_line(text, 120), 40)

@@ -4,10 +4,15 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+_ESCAPED = re.compile(
+    "[\x7f-\x9f\u2028\u2029]"
+)  # JSON allows them; terminals obey some, readers of lines cut at others
 
 
 class Cursor(NamedTuple):
@@ -67,6 +72,7 @@ class JsonLines:
 
 def _encode(row: Mapping[str, Any]) -> bytes:
     text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    text = _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
     # A lone surrogate has no UTF-8 form; written with a backslash it is exactly JSON's own escape.
     return text.encode("utf-8", errors="backslashreplace") + b"\n"
 

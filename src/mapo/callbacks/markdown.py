@@ -1,10 +1,10 @@
 """Text that anybody, a model included, may have written, as cells of a Markdown table."""
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 
+from mapo.functional.visible import is_shapeless
+
 _SYNTAX = "\\`*_[]!<>&|~$"  # what starts something in a table cell: emphasis, code, links, HTML, the next cell
-_JOINERS = "\u200c\u200d"  # format characters that belong to words and emoji
 
 
 def shorten(text: str, limit: int) -> str:
@@ -61,6 +61,6 @@ def _line(cells: Sequence[str]) -> str:
 def _visible(character: str) -> str:
     if character in _SYNTAX:
         return f"&#{ord(character)};"
-    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and character not in _JOINERS:
+    if is_shapeless(character):
         return f"&#92;u{ord(character):04x}"
     return character

@@ -40,7 +40,7 @@ def whole_number(sample_id: str, row: Mapping[str, Any], column: str) -> int | N
     value = row[column]
     if value is None or value != value:  # a missing number is NaN in some copies
         return None
-    if not isinstance(value, int | float) or not float(value).is_integer():
+    if not isinstance(value, int | float) or (isinstance(value, float) and not value.is_integer()):
         raise RowError(sample_id, f"its {column} is {value!r}, not a whole number")
     return int(value)
 

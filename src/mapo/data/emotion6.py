@@ -116,8 +116,11 @@ def _share(sample_id: str, row: Mapping[str, Any], column: str) -> float:
 def _table(file: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     with file.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines)
-        there = reader.fieldnames or []
-        missing = [column for column in columns if column not in there]
-        if missing:
-            raise missing_columns(str(file), missing, there)
-        return list(reader)
+        try:
+            there, rows = reader.fieldnames or [], list(reader)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{file} is no table, from line {reader.line_num}: {error}; fetch it again") from error
+    missing = [column for column in columns if column not in there]
+    if missing:
+        raise missing_columns(str(file), missing, there)
+    return rows

@@ -7,6 +7,7 @@ from typing import Any
 from typing_extensions import override
 
 from mapo.data.benchmark import Benchmark
+from mapo.data.cells import texts
 from mapo.data.json_file import read_json
 from mapo.data.official_layout import pictures
 from mapo.data.rows import RowError
@@ -52,13 +53,13 @@ class Geometry3K(Benchmark):
             raise RowError(sample_id, f"{folder / 'data.json'} holds a {type(row).__name__}, not an object of columns")
         if not image.is_file():
             raise RowError(sample_id, f"its diagram {image} is missing; unpack the pictures beside data.json")
-        letter, choices = text(row.get("answer")).strip(), row.get("choices") or []
+        letter, choices = text(row.get("answer")).strip(), texts(sample_id, {"choices": None} | row, "choices")
         if letter not in "ABCDEFGH"[: len(choices)] or len(letter) != 1:
             raise RowError(sample_id, f"its answer {letter!r} is not the letter of one of its {len(choices)} choices")
         return self.prompt(
             sample_id,
             text(row.get("annotat_text")) or text(row.get("problem_text")),
-            text(choices["ABCDEFGH".index(letter)]),
+            choices["ABCDEFGH".index(letter)],
             images=[str(image)],
             letter=letter,
             choices=choices,

@@ -1,6 +1,7 @@
 """Pictures sorted by their class: in folders named after it, or with names that begin with it."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -200,4 +201,4 @@ def _is_picture(file: Path) -> bool:
 
 def _mixed(file: Path) -> bytes:
     """Return what puts files into an order that is fixed, and has nothing to do with their classes."""
-    return hashlib.blake2b(file.as_posix().encode(), digest_size=8).digest()
+    return hashlib.blake2b(os.fsencode(file), digest_size=8).digest()

@@ -49,7 +49,7 @@ def read_json(file: Path) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise ValueError(f"{file} is no JSON: {error.msg} ({place}); mend it, or fetch it again") from error
-    except ValueError as error:  # bytes that are no text
+    except (ValueError, RecursionError) as error:  # bytes that are no text; brackets without end
         raise ValueError(f"{file} is no JSON: {error}; mend it, or fetch it again") from error
 
 
@@ -58,5 +58,5 @@ def _line(number: int, line: bytes) -> Line:
         return Line(number, json.loads(line), None)
     except json.JSONDecodeError as error:
         return Line(number, None, f"{error.msg} (column {error.colno})")
-    except ValueError as error:  # bytes that are no text
+    except (ValueError, RecursionError) as error:  # bytes that are no text; brackets without end
         return Line(number, None, str(error))

@@ -1,5 +1,6 @@
 """One's own questions: a file of JSON lines for every set."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,7 @@ class _Reader:
             raise ValueError(f"the images are {value!r}; write the name of a file, or a list of names")
         files = [self.file.parent / name for name in names]
         for file in files:
-            if not file.is_file():
+            if not os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises where a name is too long for a file
                 raise ValueError(f"its picture {file} is missing; names are relative to the folder {self.file.parent}")
         return [str(file) for file in files]
 
@@ -201,4 +202,6 @@ def _metadata(columns: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("aliases", "categories"):
         if not isinstance(columns.get(name) or {}, Mapping):
             raise ValueError(f"{name} is {columns[name]!r}; it must be an object of names and values, or be renamed")
+    if not all(isinstance(value, str) for value in (columns.get("aliases") or {}).values()):
+        raise ValueError(f"aliases is {columns['aliases']!r}; every spelling must have the text of a choice")
     return {name: value for name, value in columns.items() if value is not None}

@@ -56,7 +56,7 @@ class MathVista(EvaluationOnlyBenchmark):
         if rows is None:
             return super().rows(split)
         queries = _queries(Path(self.path))
-        return [row | {"query": queries.get(text(row["pid"]))} if isinstance(row, dict) else row for row in rows]
+        return [row | {"query": queries.get(str(row["pid"]))} if isinstance(row, dict) else row for row in rows]
 
     @override
     def sample_id(self, split: str, index: int, row: Mapping[str, Any]) -> str:
@@ -90,7 +90,12 @@ def _queries(root: Path) -> dict[str, str]:
     """Return the authors' prompts by pid; none where the file is absent."""
     for file in (root / "query.json", root / "data" / "query.json"):
         if file.is_file():
-            return dict(read_json(file))
+            queries = read_json(file)
+            if not isinstance(queries, dict):
+                raise ValueError(
+                    f"{file} holds a {type(queries).__name__}, not an object of texts by pid; fetch it again"
+                )
+            return queries
     return {}
 
 

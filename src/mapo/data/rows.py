@@ -5,10 +5,13 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 from typing_extensions import override
 
+from mapo.functional.visible import is_blank, one_line
 from mapo.policies.images import image_size
 from mapo.types import Prompt
 
 Row = TypeVar("Row")
+
+_MAX_PRECISION = 100  # decimals; a billion of them would take the memory of the machine
 
 
 class RowError(ValueError):
@@ -16,9 +19,9 @@ class RowError(ValueError):
 
     def __init__(self, sample_id: str, reason: str) -> None:
         """Name the row and what is wrong with it."""
-        super().__init__(f"row {sample_id!r}: {reason}")
         self.sample_id = sample_id
-        self.reason = reason
+        self.reason = one_line(reason)  # it may quote what the row holds
+        super().__init__(f"row {one_line(repr(sample_id))}: {self.reason}")
 
 
 class LazyPrompts(Sequence[Prompt], Generic[Row]):
@@ -67,7 +70,8 @@ def admit(
         sample_id, reason = _examine(prompts, index)
         if sample_id in seen:
             raise ValueError(
-                f"set {name!r}: sample id {sample_id!r} is there twice; remove one row, or give it an id of its own"
+                f"set {name!r}: sample id {one_line(repr(sample_id))} is there twice; remove one row, or give it an id "
+                "of its own"
             )
         seen.add(sample_id)
         if reason is None:
@@ -83,16 +87,23 @@ def _examine(prompts: Sequence[Prompt], index: int) -> tuple[str, str | None]:
         prompt = prompts[index]
     except RowError as error:
         return error.sample_id, error.reason
-    return prompt.sample_id, fault(prompt)
+    reason = fault(prompt)
+    return prompt.sample_id, None if reason is None else one_line(reason)
 
 
 def fault(prompt: Prompt) -> str | None:
     """Return what makes a prompt unusable, reading no more of its pictures than their headers; None where nothing."""
-    if not isinstance(prompt.answer, str) or not prompt.answer.strip():
+    if not isinstance(prompt.answer, str) or is_blank(prompt.answer):
         return f"the answer is empty or no text ({prompt.answer!r})"
     parts = [part for message in prompt.messages if message["role"] == "user" for part in _parts(message["content"])]
-    if not any(part["type"] == "text" and part["text"].strip() for part in parts):
+    texts = [part["text"] for part in parts if part["type"] == "text"]
+    if all(map(is_blank, texts)):
         return "the question is empty"
+    if broken := next((text for text in (prompt.sample_id, prompt.answer, *texts) if _is_broken(text)), None):
+        return f"{broken!r} holds half a character (a lone surrogate), which no tokenizer reads; write it as UTF-8"
+    precision = prompt.metadata.get("precision")
+    if precision is not None and not 0 <= precision <= _MAX_PRECISION:
+        return f"its precision is {precision}; it must be a number of decimals from 0 to {_MAX_PRECISION}"
     shown = sum(part["type"] == "image" for part in parts)
     if shown != len(prompt.images):
         return f"its messages show {shown} pictures, it has {len(prompt.images)}"
@@ -102,6 +113,14 @@ def fault(prompt: Prompt) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def _is_broken(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _parts(content: Any) -> Sequence[Any]:
@@ -115,7 +134,7 @@ def listed(reasons: Mapping[str, str], most: int = 5) -> str:
         >>> listed({"a": "no picture", "b": "no answer", "c": "no answer"}, most=2)
         "'a': no picture; 'b': no answer; and 1 more"
     """
-    first = [f"{sample_id!r}: {reason}" for sample_id, reason in list(reasons.items())[:most]]
+    first = [f"{one_line(repr(sample_id))}: {reason}" for sample_id, reason in list(reasons.items())[:most]]
     return "; ".join(first + ([f"and {len(reasons) - most} more"] if len(reasons) > most else []))
 
 

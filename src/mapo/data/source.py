@@ -1,11 +1,13 @@
 """Where rows come from: a Hub id, a ``save_to_disk`` copy, or a folder of parquet or jsonl files."""
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mapo.data.json_file import read_json
+from mapo.functional.visible import one_line
 
 _SHARD = re.compile(r"-\d+-of-\d+$")
 _SOURCES = (
@@ -55,14 +57,14 @@ def known_split(split: str, splits: Iterable[str], path: str) -> str:
 
 
 def text(value: Any) -> str:
-    """Return a cell as text: numbers as they print, nothing for a missing value.
+    """Return a cell as text: numbers as they print, nothing for a missing value, which is NaN in some copies.
 
     Raises:
         ValueError: It holds several values.
     """
     if isinstance(value, list | tuple | Mapping):
         raise ValueError(f"a {type(value).__name__} stands where a text belongs ({value!r}); write a text there")
-    return "" if value is None else str(value)
+    return "" if value is None or value != value else str(value)
 
 
 def _is_saved(folder: Path) -> bool:
@@ -75,7 +77,9 @@ def _saved(folder: Path, split: str) -> Any:
     try:
         saved = load_from_disk(str(folder))
     except (OSError, ValueError, KeyError) as error:  # what a file that is absent or broken raises there
-        raise ValueError(f"{str(folder)!r} is no whole copy of save_to_disk: {error}; write it again") from error
+        raise ValueError(
+            f"{str(folder)!r} is no whole copy of save_to_disk: {one_line(str(error))}; write it again"
+        ) from error
     splits = saved if isinstance(saved, DatasetDict) else {str(saved.split or folder.name): saved}
     return splits[known_split(split, splits, str(folder))]
 
@@ -94,6 +98,8 @@ def _of_files(form: str, files: Sequence[str], split: str) -> Any:
 
     if not any(Path(file).stat().st_size for file in files):
         raise ValueError(f"{files[0]} is empty; write the rows of the split {split!r} into it")
+    # It would print what a broken file holds, whatever that does to a terminal; the error below says it in one line.
+    logging.getLogger(f"datasets.packaged_modules.{form}.{form}").setLevel(logging.CRITICAL)
     try:
         return load_dataset(form, data_files={split: list(files)}, split=split)
     except (DatasetsError, OSError, ValueError, StopIteration) as error:  # by the kind of fault and where it strikes
@@ -101,7 +107,7 @@ def _of_files(form: str, files: Sequence[str], split: str) -> Any:
             for file in files:
                 read_json(Path(file))  # says in which line it is broken
         raise ValueError(
-            f"{', '.join(files)} cannot be read: {error.__cause__ or error}; fetch or write it again"
+            f"{', '.join(files)} cannot be read: {one_line(str(error.__cause__ or error))}; fetch or write it again"
         ) from error
 
 
@@ -116,7 +122,7 @@ def _of_data_set(path: str, split: str, config: str | None) -> Any:
         if split in splits:
             return load_dataset(path, config, split=split)
     except (DatasetsError, OSError, ValueError) as error:  # a ValueError is that of broken files or configurations
-        raise ValueError(f"cannot load {path!r}: {error}. {_SOURCES}") from error
+        raise ValueError(f"cannot load {path!r}: {one_line(str(error))}. {_SOURCES}") from error
     return known_split(split, splits, path)  # which refuses it
 
 

@@ -100,7 +100,11 @@ class WEBEmo(EmotionBenchmark):
         file = self.split_file(split, "25.txt")
         if file is None:
             return super().rows(split)
-        return [_fields(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        try:
+            lines = [line.decode("utf-8") for line in file.read_bytes().splitlines() if line.strip()]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file} is no text: {error}; fetch it again") from error
+        return [_fields(line) for line in lines]
 
     @override
     def to_prompt(self, sample_id: str, row: Mapping[str, Any]) -> Prompt:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from jaxtyping import Bool
 from torch import Tensor
 
+from mapo.functional.visible import visible
 from mapo.metrics.samples import Sample
 from mapo.modules.records import EvaluationRecord
 from mapo.rewards.base import Reward
@@ -69,7 +70,7 @@ def categories_of(prompt: Prompt) -> dict[str, tuple[str, ...]]:
         raise ValueError(
             f"categories of sample {prompt.sample_id!r} must map names to values, as {{'level': 5}} does, got {given!r}"
         )
-    texts = {str(name): _texts(values) for name, values in given.items()}
+    texts = {visible(str(name)): _texts(values) for name, values in given.items()}
     return {name: values for name, values in texts.items() if values}
 
 
@@ -79,5 +80,5 @@ def _accuracy(rewards: Sequence[Reward]) -> Reward | None:
 
 def _texts(values: object) -> tuple[str, ...]:
     listed = values if isinstance(values, list | tuple | set | frozenset) else [values]
-    texts = sorted({str(value).strip() for value in listed if value is not None})
+    texts = sorted({visible(str(value).strip()) for value in listed if value is not None})
     return tuple(text for text in texts if text)

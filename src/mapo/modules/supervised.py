@@ -133,7 +133,14 @@ class SupervisedModule(WholeSteps):
         prompt = self._encoded.get(demonstration.sample_id) or self.actor.renderer.encode(demonstration)
         if len(self._encoded) < self.max_cached_prompts:
             self._encoded[demonstration.sample_id] = prompt
-        return prompt, self.actor.renderer.encode_completion(text)
+        token_ids = self.actor.renderer.encode_completion(text)
+        if banned := set(token_ids.tolist()) & set(self.actor.renderer.banned_ids):
+            tokens = ", ".join(map(str, self.actor.renderer.tokenizer.convert_ids_to_tokens(sorted(banned))))
+            raise ValueError(
+                f"sample {demonstration.sample_id!r} has {tokens} in its completion, which are never sampled; "
+                "remove them"
+            )
+        return prompt, token_ids
 
     @override
     def setup(self, stage: str) -> None:

@@ -1,5 +1,6 @@
 """Prompts to tokens and back."""
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -57,6 +58,13 @@ class Renderer:
     def _placeholders(self) -> tuple[str, ...]:
         tokens = (getattr(self.processor, name, None) for name in ("image_token", "video_token"))
         return tuple(token for token in tokens if isinstance(token, str) and token)
+
+    @cached_property
+    def _commands(self) -> re.Pattern[str]:
+        """Finds what a text must not hold: it would be read as the end of a message, another speaker, a picture."""
+        special = self.tokenizer.convert_ids_to_tokens([*self.banned_ids, *self.eos_ids])
+        tokens = {*self._placeholders, *map(str, special)}
+        return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))))
 
     def encode(self, prompt: Prompt) -> EncodedPrompt:
         """Render and tokenise one prompt with its images; an over-long one is a ValueError that names it.
@@ -158,10 +166,10 @@ class Renderer:
             )
         # Here and not in the processor alone, which sees a prompt only when its turn comes.
         text = "".join(text_parts(prompt.messages))
-        written = next((token for token in self._placeholders if token in text), None)
-        if written is not None:
+        if written := self._commands.search(text):
+            means = "stands for a picture's features" if written.group() in self._placeholders else "commands the model"
             raise ValueError(
-                f"sample {prompt.sample_id!r} has {written!r} in its text, which stands for a picture's features; "
+                f"sample {prompt.sample_id!r} has {written.group()!r} in its text, which {means}; "
                 "remove it, and write <image> where a picture belongs"
             )
 
