@@ -17,6 +17,7 @@ from mapo.data.emoset import EmoSet
 from mapo.data.emotion6 import EKMAN, Emotion6
 from mapo.data.geometry3k import Geometry3K
 from mapo.data.gsm8k import GSM8K
+from mapo.data.image_folder import ImageFolder
 from mapo.data.jsonl import JSONL
 from mapo.data.math12k import Math12K
 from mapo.data.math500 import MATH500
