@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from mapo.losses.base import PolicyLoss
-from mapo.losses.ratio import check_shapes, log_ratio, ratio_of
+from mapo.losses.ratio import check_clip_range, check_shapes, log_ratio, ratio_of
 
 
 def clipped_surrogate(
@@ -82,10 +82,7 @@ class ClippedPolicyLoss(PolicyLoss):
     """Largest importance ratio that is followed where the advantage is negative, > 1; no limit when null."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.clip_low < 1:
-            raise ValueError(f"clip_low must lie in [0, 1), got {self.clip_low}; the ratio is kept above 1 - clip_low")
-        if not self.clip_high >= 0:
-            raise ValueError(f"clip_high must be >= 0, got {self.clip_high}; the ratio is kept below 1 + clip_high")
+        check_clip_range(self.clip_low, self.clip_high)
         if self.dual_clip is not None and not self.dual_clip > 1:
             raise ValueError(f"dual_clip must be > 1, got {self.dual_clip}; leave it out with null")
 

@@ -36,3 +36,11 @@ def check_shapes(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, com
         raise ValueError(
             f"advantages has shape {tuple(advantages.shape)}, expected one per completion, ({logprobs.shape[0]},)"
         )
+
+
+def check_clip_range(clip_low: float, clip_high: float) -> None:
+    """Raise a ValueError for a range from 1 - clip_low to 1 + clip_high that no ratio could be kept in."""
+    if not 0 <= clip_low < 1:
+        raise ValueError(f"clip_low must lie in [0, 1), got {clip_low}; the ratio is kept above 1 - clip_low")
+    if not clip_high >= 0:
+        raise ValueError(f"clip_high must be >= 0, got {clip_high}; the ratio is kept below 1 + clip_high")
