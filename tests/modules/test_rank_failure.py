@@ -169,6 +169,9 @@ def test_a_store_that_does_not_answer_ends_the_wait_for_it(quick):
         def set(self, *_):
             answer.wait()
 
+        def check(self, _):
+            return False
+
     watch = RankWatch()
     watch.watch(Stuck(), rank=1, world_size=2, run=0, timeout_s=0.5)
     with pytest.raises(KeyboardInterrupt):
