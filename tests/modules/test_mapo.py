@@ -1,6 +1,7 @@
 import copy
 import functools
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mapo.losses.aggregation import ConstantLength, SequenceMean, TokenMean
+from mapo.modules.dynamic_sampling import DynamicSampling
 from mapo.modules.experience import Experience
 from mapo.modules.mapo import MAPOModule
 from mapo.modules.means import Means
@@ -71,6 +73,30 @@ def test_completions_do_not_depend_on_how_they_are_batched(tmp_path, tiny_lm_pat
     narrow = fit(tmp_path, tiny_lm_path, rollout=TransformersEngine(max_batch_rows=3), max_tokens_per_micro_batch=40)[1]
     assert wide.texts == narrow.texts
     assert wide.losses == pytest.approx(narrow.losses, rel=1e-4, abs=1e-6)
+
+
+class Rested(TransformersEngine):
+    """Keeps when it is asked, and when it is told to rest."""
+
+    told: ClassVar[list[str]] = []
+
+    def generate(self, policy, prompts, **how):
+        self.told.append("generate")
+        return super().generate(policy, prompts, **how)
+
+    def rest(self):
+        self.told.append("rest")
+
+
+def test_the_engine_rests_after_all_waves_of_a_phase_and_after_a_whole_validation(tmp_path, tiny_lm_path):
+    Rested.told.clear()
+    settings = {"rewards": [EvenLength()], "dynamic_sampling": DynamicSampling(max_refills=2)}
+    module, _ = fit(tmp_path, tiny_lm_path, trainer={"max_epochs": 1, "max_steps": 1}, rollout=Rested(), **settings)
+    waves = Rested.told.index("rest")
+    assert Rested.told[:waves] == ["generate"] * int(module.last_means["train/sampled_waves"])
+    assert Rested.told[waves:].count("rest") == 1 + 1
+    assert Rested.told[waves + 1 :] == ["generate"] * (len(Rested.told) - waves - 2) + ["rest"]
+    assert len(Rested.told) - waves - 2 > 2  # batches of the validation
 
 
 def test_reward_rises(tmp_path, tiny_lm_path):

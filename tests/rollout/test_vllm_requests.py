@@ -263,15 +263,18 @@ def test_pictures_are_sent_as_chat_and_what_becomes_of_them_is_compared(server, 
 
 def test_weights_are_read_between_pause_and_resume_also_when_that_fails(server):
     client = VLLMClient(server, timeout_s=10, connections=1)
-    client.load_weights("folder")
+    client.load_weights("folder", "7")
     with pytest.raises(RolloutError, match=rf"server at {server} refuses /collective_rpc \(500\)"):
-        client.load_weights("bad")
+        client.load_weights("bad", "8")
     paths = [path.partition("?")[0] for path, _ in FakeServer.asked]
     assert paths == [
+        "/update_weight_version",
         "/pause",
         "/collective_rpc",
         "/reset_prefix_cache",
         "/resume",
+        "/update_weight_version",
+        "/update_weight_version",
         "/pause",
         "/collective_rpc",
         "/resume",

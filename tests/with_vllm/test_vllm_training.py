@@ -126,8 +126,8 @@ def start_server(untied_path, tmp_path_factory):
     """Start a server as docs/vllm.md says, and return its address and process."""
     started = []
 
-    def start():
-        port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
+    def start(port=None):
+        port, log = port or free_port(), tmp_path_factory.mktemp("server") / "log"
         settings = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(untied_path)]
         command += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", "256", "--enforce-eager"]
@@ -163,7 +163,7 @@ def healthy(url) -> bool:
 
 
 def test_server(tmp_path, untied_path, questions, start_server):
-    """Everything of one server: it takes half a minute to start."""
+    """Everything of one server and of its restart: each start takes half a minute."""
     url, process = start_server()
     policy = Policy(path=str(untied_path), max_prompt_tokens=128).load_model(reference=False)
     engine = VLLMServer(weights_folder=str(tmp_path / "weights"), url=url, dtype="float32", timeout_s=120)
@@ -200,3 +200,6 @@ def test_server(tmp_path, untied_path, questions, start_server):
     outcome = fit(tmp_path / "run", untied_path, *of_server)
     assert "does not answer /v1/models" in outcome.error
     assert "docs/vllm.md" in outcome.error
+
+    start_server(port=url.rpartition(":")[2])  # with the weights that are on its disk
+    assert tokens(draw(engine, policy, questions, GREEDY, 1)) == after

@@ -61,16 +61,16 @@ class Interruptible(LightningModule):
         self.begin_evaluation()
 
     def on_validation_epoch_end(self) -> None:
-        """Let go of other ranks' weights."""
-        scatter(self.actor)
+        """Let go of what only sampling needs."""
+        self.let_go()
 
     def on_test_epoch_end(self) -> None:
         """As ``on_validation_epoch_end``."""
-        scatter(self.actor)
+        self.let_go()
 
     def on_predict_epoch_end(self) -> None:
         """As ``on_validation_epoch_end``."""
-        scatter(self.actor)
+        self.let_go()
 
     def on_validation_end(self) -> None:
         """Forget the answers: callbacks have written what is to be kept of them."""
@@ -83,6 +83,11 @@ class Interruptible(LightningModule):
     def on_predict_end(self) -> None:
         """As ``on_validation_end``."""
         self.resumption.end(self.trainer)
+
+    def let_go(self) -> None:
+        """Let go of other ranks' weights, and of the memory of the rollout engine."""
+        scatter(self.actor)
+        self.rollout.rest()
 
     def begin_evaluation(self) -> None:
         """Find the answers of an interrupted evaluation, and let SIGTERM find all ranks at the same place."""

@@ -146,6 +146,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
         self.begin_step()
         means = Means()
         groups = self.draw(prompts, means)
+        self.rollout.rest()
         started, rollouts, scores = time.perf_counter(), groups.rollouts, groups.scores
         if self.checks_left:
             self.check_rollouts(rollouts)
@@ -195,6 +196,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
             shown = next((prompt for prompt in prompts if prompt.images), prompts[0])
             whole_law = replace(self.sampling, top_p=1.0, top_k=0)
             rollouts = self.generate([shown], self.group_size, whole_law, split="check", epoch=0)
+            self.rollout.rest()
         check_first_rollouts(self.actor, rollouts, max_tokens=self.max_tokens_per_micro_batch)
         self.checks_left -= 1
 

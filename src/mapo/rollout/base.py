@@ -56,5 +56,8 @@ class RolloutEngine(ABC):
         """Return whether the log-probs of completions drawn in this way are known; NaN stands for them otherwise."""
         return True
 
+    def rest(self) -> None:
+        """Give back memory until the next ``generate``; called when no other follows soon, on every rank alike."""
+
     def close(self) -> None:
         """Release processes and memory; called once when a run ends."""

@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import distributed
@@ -13,12 +13,11 @@ from typing_extensions import override
 from mapo.functional.precision import compute_dtype
 from mapo.policies.model import PolicyModel
 from mapo.policies.renderer import Renderer
-from mapo.rollout.base import RolloutEngine
 from mapo.rollout.mode import sampling_mode
-from mapo.rollout.records import build_rollouts
+from mapo.rollout.vllm_base import RequestEngine
 from mapo.rollout.vllm_local import LocalEngine
-from mapo.rollout.vllm_requests import MAX_BANNED_IDS, build_requests, read_groups, reports_logprobs
-from mapo.types import EncodedPrompt, Rollouts, Sampling
+from mapo.rollout.vllm_requests import MAX_BANNED_IDS, Answer, Request
+from mapo.types import Sampling
 
 _CPU_CACHE_BYTES = 1 << 30
 
@@ -37,18 +36,13 @@ class _State:
 
 
 @dataclass(frozen=True)
-class VLLMEngine(RolloutEngine):
+class VLLMEngine(RequestEngine):
     """Samples with vLLM in the training process, on the training GPUs, with the policy's weights pushed in place.
 
     Every rank has an engine of its own, or, with ``tensor_parallel_size`` n, every n ranks share one. New weights are
-    handed over whenever they changed, with LoRA merged into them. vLLM draws its own noise from one seed per prompt:
-    unlike ``TransformersEngine`` it promises no equal completions on other numbers of ranks.
-
-    With top-p or top-k vLLM reports the log-probs of a truncated law, which are of no use to anyone; NaN stands for
-    them, and the policy's own, which are computed anyway, are all that training then has.
+    handed over whenever they changed, with LoRA merged into them. Its noise and its log-probs are vLLM's: equal
+    completions are promised on the same number of ranks alone, and log-probs without top-p and top-k alone.
     """
-
-    copies_weights: ClassVar[bool] = True
 
     tensor_parallel_size: int = 1
     """Consecutive ranks that share an engine; each needs rows in every batch, those of evaluation sets included."""
@@ -63,7 +57,7 @@ class VLLMEngine(RolloutEngine):
     max_model_len: int | None = None
     """Most tokens of prompt and completion; null: the longest prompt and the longest completion that the run allows."""
     sleep: bool = True
-    """On a GPU, give the memory of weights and caches back while the policy is scored and updated."""
+    """On a GPU, give the memory of weights and caches back while the policy is scored and updated, once a phase."""
     enforce_eager: bool = False
     """Neither compile nor record CUDA graphs: starts sooner, samples slower."""
     engine_args: dict[str, Any] = field(default_factory=dict)
@@ -94,28 +88,18 @@ class VLLMEngine(RolloutEngine):
         self._state.longest_completion = max(sampling.max_completion_tokens for sampling in samplings)
 
     @override
-    def reports_logprobs(self, sampling: Sampling) -> bool:
-        return reports_logprobs(sampling)
+    def answer(
+        self, policy: PolicyModel, requests: Sequence[Request], *, max_completion_tokens: int
+    ) -> list[list[Answer]]:
+        with sampling_mode(policy):
+            engine = self._engine(policy, max_completion_tokens)
+            engine.update()
+            return engine.sample(requests, shared=self.tensor_parallel_size > 1)
 
     @override
-    def generate(
-        self,
-        policy: PolicyModel,
-        prompts: Sequence[EncodedPrompt],
-        *,
-        group_size: int,
-        sampling: Sampling,
-        streams: Sequence[int],
-    ) -> Rollouts:
-        requests = build_requests(policy.renderer, prompts, group_size=group_size, sampling=sampling, streams=streams)
-        with sampling_mode(policy):
-            engine = self._engine(policy, sampling)
-            engine.update()
-            answers = engine.sample(requests, shared=self.tensor_parallel_size > 1)
-        token_ids, logprobs = read_groups(requests, answers, known=reports_logprobs(sampling))
-        return build_rollouts(
-            policy.renderer, prompts, token_ids, logprobs, group_size=group_size, temperature=sampling.temperature
-        )
+    def rest(self) -> None:
+        if self._state.engine is not None:
+            self._state.engine.rest()
 
     @override
     def close(self) -> None:
@@ -127,12 +111,12 @@ class VLLMEngine(RolloutEngine):
     def _state(self) -> _State:
         return _State()
 
-    def _engine(self, policy: PolicyModel, sampling: Sampling) -> LocalEngine:
+    def _engine(self, policy: PolicyModel, max_completion_tokens: int) -> LocalEngine:
         state = self._state
         if state.engine is not None and state.engine.policy is not policy:
             self.close()
         if state.engine is None:
-            longest = max(state.longest_completion, sampling.max_completion_tokens)
+            longest = max(state.longest_completion, max_completion_tokens)
             sleeps = self.sleep and policy.device.type == "cuda"
             state.engine = LocalEngine(policy, self._arguments(policy, longest, sleeps), sleeps=sleeps)
         return state.engine

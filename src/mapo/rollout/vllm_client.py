@@ -17,6 +17,7 @@ from mapo.rollout.base import RolloutError
 from mapo.rollout.vllm_requests import Answer, Request, check_expanded
 
 _SHORT_S = 60.0
+NO_VERSION = "unknown"
 
 
 class VLLMClient:
@@ -53,8 +54,17 @@ class VLLMClient:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)  # one that failed makes the others useless
 
-    def load_weights(self, folder: str) -> None:
+    def weights_version(self) -> str:
+        """Return what the server was last told of its weights; a server that has just started knows of none."""
+        return str(self._send("GET", "/weight_info")["weight_version"])
+
+    def set_weights_version(self, version: str) -> None:
+        """Tell the server of its weights what it forgets when it ends, as it does the weights."""
+        self._send("POST", "/update_weight_version", {"new_version": version})
+
+    def load_weights(self, folder: str, version: str) -> None:
         """Have the server read weights from a folder that it sees, and forget what it computed with others."""
+        self.set_weights_version(NO_VERSION)  # until all of them are there
         self._send("POST", "/pause?mode=wait", timeout_s=self._timeout_s)  # until what is under way is done
         try:
             asked = {"method": "reload_weights", "kwargs": {"weights_path": folder}}
@@ -64,6 +74,7 @@ class VLLMClient:
             self._send("POST", "/resume")
         if not reply.get("success", True):
             raise RolloutError(f"the vLLM server at {self._url} still holds prompts read with the weights before")
+        self.set_weights_version(version)
 
     def _complete(self, request: Request, model: str, pixel_limits: Mapping[str, int]) -> list[Answer]:
         asked = {"model": model, "return_token_ids": True, "return_tokens_as_token_ids": True, **request.sampling}

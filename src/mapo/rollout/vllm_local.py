@@ -22,7 +22,7 @@ _ENVIRONMENT = {
 
 
 class LocalEngine:
-    """One ``vllm.LLM``, given new weights when there are some, and asleep between rollouts where it can be."""
+    """One ``vllm.LLM``, given new weights when there are some, and asleep when told to rest where it can be."""
 
     def __init__(self, policy: PolicyModel, arguments: Mapping[str, Any], *, sleeps: bool) -> None:
         """Start vLLM.
@@ -30,7 +30,7 @@ class LocalEngine:
         Args:
             policy: Whose weights it is going to have.
             arguments: Of ``vllm.LLM``.
-            sleeps: Give the memory of weights and caches back after every rollout.
+            sleeps: Give the memory of weights and caches back at every ``rest``.
 
         Raises:
             RolloutError: It does not start.
@@ -73,12 +73,15 @@ class LocalEngine:
             RolloutError: vLLM fails.
         """
         outputs = self._run("sample", lambda: _generate(self._llm, requests, shared))
-        if self._sleeps:
-            self._run("fall asleep", lambda: self._llm.sleep(level=2))  # keeps no weights: it is given them again
-            self._asleep, self._version = True, None
         for request, output in zip(requests, outputs, strict=True):
             check_expanded(request, output.prompt_token_ids)
         return [[_answer(completion) for completion in output.outputs] for output in outputs]
+
+    def rest(self) -> None:
+        """Fall asleep, if it can and does not sleep yet."""
+        if self._sleeps and not self._asleep:
+            self._run("fall asleep", lambda: self._llm.sleep(level=2))  # keeps no weights: it is given them again
+            self._asleep, self._version = True, None
 
     def close(self) -> None:
         """Free its memory, and leave the process group as it was found."""

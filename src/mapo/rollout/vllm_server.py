@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
@@ -14,29 +14,27 @@ from typing_extensions import override
 
 from mapo.policies.model import PolicyModel
 from mapo.policies.renderer import Renderer
-from mapo.rollout.base import RolloutEngine, RolloutError
+from mapo.rollout.base import RolloutError
 from mapo.rollout.mode import sampling_mode
-from mapo.rollout.records import build_rollouts
-from mapo.rollout.vllm_client import VLLMClient
-from mapo.rollout.vllm_requests import build_requests, read_groups, reports_logprobs
+from mapo.rollout.vllm_base import RequestEngine
+from mapo.rollout.vllm_client import NO_VERSION, VLLMClient
+from mapo.rollout.vllm_requests import Answer, Request
 from mapo.rollout.vllm_weights import version_of, whole_weights
-from mapo.types import EncodedPrompt, Rollouts, Sampling
+from mapo.types import Sampling
 
-_VERSION_FILE = "version.txt"
 _POLL_S = 0.05
 
 
 @dataclass(frozen=True)
-class VLLMServer(RolloutEngine):
+class VLLMServer(RequestEngine):
     """Samples by asking a running ``vllm serve``; all ranks ask the same one.
 
-    Whenever the weights changed, rank 0 writes them to ``weights_folder`` and has the server read them there. For that
-    the server needs its development endpoints (``VLLM_SERVER_DEV_MODE=1``), which let whoever reaches them run code:
-    keep it on the loopback address or in a network of its own. It has to be started on the policy's model with
+    Whenever the server has other weights than the policy, also since it was started anew, rank 0 writes the policy's to
+    ``weights_folder`` and has the server read them there. For that the server needs its development endpoints
+    (``VLLM_SERVER_DEV_MODE=1``), which let whoever reaches them run code: keep it on the loopback address or in a
+    network of its own. It has to be started on the policy's model with
     ``--logprobs-mode processed_logprobs --generation-config vllm``; docs/vllm.md has the command.
     """
-
-    copies_weights: ClassVar[bool] = True
 
     weights_folder: str
     """Folder that this run writes and the server reads; in memory, such as below /dev/shm, it is fast."""
@@ -73,62 +71,46 @@ class VLLMServer(RolloutEngine):
                 "max_completion_tokens"
             )
         if _rank() == 0:
-            self._version_file.unlink(missing_ok=True)  # an earlier run's, of which this server knows nothing
+            self._forget_weights()
 
     @override
-    def reports_logprobs(self, sampling: Sampling) -> bool:
-        return reports_logprobs(sampling)
-
-    @override
-    def generate(
-        self,
-        policy: PolicyModel,
-        prompts: Sequence[EncodedPrompt],
-        *,
-        group_size: int,
-        sampling: Sampling,
-        streams: Sequence[int],
-    ) -> Rollouts:
-        renderer = policy.renderer
-        requests = build_requests(renderer, prompts, group_size=group_size, sampling=sampling, streams=streams)
+    def answer(
+        self, policy: PolicyModel, requests: Sequence[Request], *, max_completion_tokens: int
+    ) -> list[list[Answer]]:
         with sampling_mode(policy):
             self._update(policy)
         model, _ = self._client.model()
-        answers = self._client.complete(requests, model=model, pixel_limits=renderer.pixel_limits)
-        token_ids, logprobs = read_groups(requests, answers, known=reports_logprobs(sampling))
-        return build_rollouts(
-            renderer, prompts, token_ids, logprobs, group_size=group_size, temperature=sampling.temperature
-        )
+        return self._client.complete(requests, model=model, pixel_limits=policy.renderer.pixel_limits)
 
     @cached_property
     def _client(self) -> VLLMClient:
         return VLLMClient(self.url, timeout_s=self.timeout_s, connections=self.connections)
 
-    @property
-    def _version_file(self) -> Path:
-        return Path(self.weights_folder) / _VERSION_FILE
+    def _forget_weights(self) -> None:
+        """Have the server take its weights for those of another run, which the trained ones alone do not tell."""
+        try:
+            self._client.set_weights_version(NO_VERSION)
+        except RolloutError as error:
+            raise ValueError(
+                f"{error}; new weights need its development endpoints: start it with VLLM_SERVER_DEV_MODE=1"
+            ) from error
 
     def _update(self, policy: PolicyModel) -> None:
         """Bring the server to the policy's weights, which every rank has alike, and wait until it has them."""
         version = version_of(policy)
-        if self._served_version() == version:
+        if self._client.weights_version() == version:
             return
         if _rank() == 0:
-            self._push(policy)
-            self._version_file.write_text(version, encoding="utf-8")
+            self._push(policy, version)
         deadline = time.monotonic() + self.timeout_s
-        while self._served_version() != version:
+        while self._client.weights_version() != version:
             if time.monotonic() > deadline:
                 raise RolloutError(f"rank 0 brought no new weights to the vLLM server within {self.timeout_s:g} s")
             time.sleep(_POLL_S)
 
-    def _served_version(self) -> str:
-        return self._version_file.read_text(encoding="utf-8") if self._version_file.is_file() else ""
-
-    def _push(self, policy: PolicyModel) -> None:
+    def _push(self, policy: PolicyModel, version: str) -> None:
         folder = Path(self.weights_folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self._version_file.unlink(missing_ok=True)
         with whole_weights(policy) as weights:
             dtype = getattr(torch, self.dtype)
             save_file(
@@ -136,7 +118,7 @@ class VLLMServer(RolloutEngine):
                 folder / "model.safetensors",
                 metadata={"format": "pt"},
             )
-        self._client.load_weights(str(folder.resolve()))
+        self._client.load_weights(str(folder.resolve()), version)
 
 
 def _rank() -> int:
