@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import Tensor
 
 from mapo.modules.model_card import ModelCard
@@ -67,6 +68,9 @@ class ExportFolder:
             hyperparameters: Arguments of the module that trained it, as plain values.
             run_folder: Where ``results.json`` and ``config.yaml`` of the run are; None where there are none.
             weights: The policy's whole state dict, where its own weights are sharded.
+
+        Raises:
+            ValueError: The folder is taken, or cannot be written.
         """
         self.check()
         card = ModelCard(
@@ -80,10 +84,17 @@ class ExportFolder:
         # A broken-off export must not look like a whole one; and it leaves the one that it was to replace.
         draft = self.path.with_name(f".{self.path.name}.partial")
         shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        save_policy(actor, draft, dtype=self.dtype, merge=self.merge, weights=weights)
-        card.write(draft, name=self.path.name)
-        put(draft, self.path)
+        try:
+            draft.mkdir(parents=True)
+            save_policy(actor, draft, dtype=self.dtype, merge=self.merge, weights=weights)
+            card.write(draft, name=self.path.name)
+            put(draft, self.path)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise ValueError(
+                f"output {self.path} cannot be written: {error}. Make room or choose another folder; `mapo export` "
+                "makes it from any checkpoint"
+            ) from error
         if self.push_to_hub is not None:
             push(self.path, self.push_to_hub, private=not self.public)
 

@@ -32,6 +32,42 @@ def name_optimizer_state(state: Mapping[str, Any], names: Sequence[str]) -> dict
     }
 
 
+def check_optimizer(optimizer: Optimizer, states: Sequence[Mapping[str, Any]], num_weights: int) -> None:
+    """Refuse the states of another kind of optimizer, or of other weights.
+
+    One that has gained arguments since takes them.
+
+    Args:
+        optimizer: Of the kind that the run has.
+        states: Of the checkpoint, as of ``Optimizer.state_dict``.
+        num_weights: Tensors that the run trains.
+
+    Raises:
+        ValueError: They are.
+
+    Example:
+        >>> from torch.optim import Adam
+        >>> adam = Adam(nn.Linear(1, 1).parameters())
+        >>> check_optimizer(adam, [{"param_groups": [{"lr": 0.1, "momentum": 0.9, "params": [0]}]}], 1)
+        Traceback (most recent call last):
+        ...
+        ValueError: the checkpoint's optimizer has momentum, which Adam does not know. ...
+    """
+    own = optimizer.param_groups[0].keys()
+    for group in (group for state in states for group in state.get("param_groups", ())):
+        strange = sorted(group.keys() - own - {"initial_lr"})  # a schedule has added it
+        if strange and own - group.keys():
+            raise ValueError(
+                f"the checkpoint's optimizer has {', '.join(strange)}, which {type(optimizer).__name__} does not know. "
+                "Set model.optimizer to the one of the checkpoint, or start a new run without --ckpt_path"
+            )
+        if len(group["params"]) != num_weights:
+            raise ValueError(
+                f"the checkpoint trained {len(group['params'])} tensors of the model, this run trains {num_weights}. "
+                "Set model.policy (freeze_vision, lora) as it was then, or start a new run without --ckpt_path"
+            )
+
+
 def trained_names(module: nn.Module, optimizer: Optimizer) -> list[str]:
     """Return the names of an optimizer's weights in its order."""
     names = {id(parameter): name for name, parameter in module.named_parameters()}

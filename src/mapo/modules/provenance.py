@@ -95,6 +95,7 @@ def check_weights(actor: PolicyModel, state: Mapping[str, Tensor], prefix: str) 
         raise ValueError(
             f"the checkpoint holds another model than model.policy describes: {faults[0]}"
             + (f", and {len(faults) - 1} more" if len(faults) > 1 else "")
+            + ". Set model.policy as it was then, or start a new run without --ckpt_path"
         )
 
 

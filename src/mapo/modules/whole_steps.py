@@ -1,7 +1,7 @@
 """What modules share that optimise by themselves: one step over any number of micro-batches, exact on any ranks."""
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from typing_extensions import override
 from mapo.modules import startup
 from mapo.modules.checkpoints import PhaseCheckpoints
 from mapo.modules.micro_batches import Row, even_micro_batches
+from mapo.modules.optimizer_names import check_optimizer
 from mapo.modules.rank_beats import waiting
 from mapo.modules.rank_failure import RankWatch
 from mapo.modules.strategies import check_micro_batches, check_strategy
@@ -148,6 +149,14 @@ class WholeSteps(PhaseCheckpoints):
         except (ValueError, TypeError) as error:
             raise ValueError(f"{building} cannot be made: {error}") from error
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        # load_from_checkpoint has no trainer; a sharded strategy takes the states of its own parts.
+        if self._trainer is not None and self.trainer.state.fn == "fit" and self.device_mesh is None:
+            optimizer, states = self.optimizer([nn.Parameter(torch.zeros(1))]), checkpoint.get("optimizer_states", ())
+            check_optimizer(optimizer, states, len(self.actor.trainable_parameters()))
 
     def accumulate_gradient(self, losses: Sequence[Callable[[], Float[Tensor, ""]]]) -> None:
         """Run one backward pass per loss; the ranks exchange gradients in the last one."""
