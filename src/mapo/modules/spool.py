@@ -105,6 +105,8 @@ class FolderSpool(Spool):
             self._file.flush()
         except OSError as error:
             self._failed = True
+            with contextlib.suppress(OSError):  # it would write what is left over
+                self.close()
             rank_zero_warn(f"answers are no longer kept for a restart: {self._path} cannot be written ({error})")
 
     @override
@@ -116,9 +118,9 @@ class FolderSpool(Spool):
 
     @override
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 class Lock:
