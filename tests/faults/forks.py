@@ -58,6 +58,7 @@ class Forks:
         rank: int = -1,
         moment: Moment | None = None,
         happens: int | str = signal.SIGKILL,
+        together: bool = False,
     ) -> list[int]:
         """Run a command on so many ranks, with no launcher to look after them; return the exit codes.
 
@@ -69,8 +70,9 @@ class Forks:
             moment: When something happens to it.
             happens: A signal that it gets, or what the function of that moment does instead: ``raise``, ``loop`` for
                 ever, or return ``nan``.
+            together: The others are killed as soon as one has died of a signal, as when a job is.
         """
-        job = {"folder": str(folder), "arguments": arguments, "ranks": ranks}
+        job = {"folder": str(folder), "arguments": arguments, "ranks": ranks, "together": together}
         job |= {"rank": rank % ranks, "moment": moment, "happens": happens}
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
@@ -106,7 +108,7 @@ def _serve() -> None:
         threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
         assert len(threads) == 1, f"a process with threads must not be forked: {threads}"
         children = [os.fork() or _be_the_run(job, **place) for place in _places(job["ranks"])]
-        print(_exit_codes(children), file=answers, flush=True)
+        print(_exit_codes(children, together=job["together"]), file=answers, flush=True)
 
 
 def _places(ranks: int) -> list[dict[str, str]]:
@@ -120,7 +122,7 @@ def _places(ranks: int) -> list[dict[str, str]]:
     return [{**shared, "LOCAL_RANK": str(rank)} for rank in range(ranks)]
 
 
-def _exit_codes(children: list[int]) -> list[int]:
+def _exit_codes(children: list[int], *, together: bool) -> list[int]:
     """Wait for all; one that stands still when the others have ended is killed, as launchers do."""
     codes: dict[int, int] = {}
     stopped: set[int] = set()
@@ -130,6 +132,8 @@ def _exit_codes(children: list[int]) -> list[int]:
             stopped.add(child)
         else:
             codes[child] = os.waitstatus_to_exitcode(status)
+        for other in set(children) - codes.keys() if together and codes.get(child, 0) < 0 else ():
+            os.kill(other, signal.SIGKILL)
         for still in stopped - codes.keys() if len(codes.keys() | stopped) == len(children) else ():
             os.kill(still, signal.SIGKILL)
     return [codes[child] for child in children]

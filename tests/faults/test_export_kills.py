@@ -10,7 +10,7 @@ from injection import THOROUGH, LossError
 from undisturbed import assert_nothing_left, last_run, shared_memory
 
 FOLDER = "mapo.modules.export_folder"
-BETWEEN = Moment("pathlib:Path.rename", 1, after=True)  # the old folder has made room, the new one has not its name
+BETWEEN = Moment("mapo.modules.replacing:_make_room", 1, after=True)
 FEW = [BETWEEN, Moment("mapo.policies.saving:save_companions", 1), Moment("mapo.modules.replacing:_sync", 1)]
 RANDOM = 10
 

@@ -81,7 +81,7 @@ def kill_often(forks, undisturbed, folder, inject, kills: list[tuple[str, Moment
     others = shared_memory()
     with ExitStack() as stack:
         places = Counter(place for place, _ in kills)
-        for place, times in sorted(places.items(), reverse=True):  # the last that is opened reports first
+        for place, times in reversed(places.items()):  # the last that is opened reports first
             stack.enter_context(inject(f"kill -9: {place}", times))
         for _, moment in kills:
             kill(forks, folder, moment, undisturbed)

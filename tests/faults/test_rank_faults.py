@@ -13,7 +13,7 @@ import pytest
 from forks import Moment, processes_of
 from injection import THOROUGH
 from PIL import Image
-from undisturbed import FIT, assert_nothing_left, assert_nothing_lost
+from undisturbed import FIT, assert_nothing_left, assert_nothing_lost, shared_memory
 
 from mapo.data.jsonl import JSONL
 from mapo.data.loader import PhaseLoader
@@ -37,10 +37,6 @@ def undisturbed(forks, tmp_path_factory):
 
 def said(folder: Path) -> str:
     return (folder / "output.txt").read_text()
-
-
-def shared_memory() -> set[str]:
-    return {path.name for path in Path("/dev/shm").iterdir()}
 
 
 def assert_named(folder: Path, rank: int, reason: str, *, by: int) -> None:

@@ -1,5 +1,6 @@
 """What a run must have come to, whatever happened on its way: the weights and logs of one that nothing disturbed."""
 
+import contextlib
 import time
 from collections import Counter
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import torch
 from forks import TEMPORARY, processes_of
 from injection import LossError
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+from mapo.modules.checkpoint_files import read_state
 
 CONFIG = Path(__file__).with_name("run.yaml")
 FIT = ("fit", "--config", str(CONFIG), "--ckpt_path", "last")
@@ -17,7 +21,13 @@ def last_run(folder: Path) -> Path:
 
 
 def final(folder: Path) -> dict:
-    return torch.load(last_run(folder) / "checkpoints" / "last.ckpt", weights_only=True)
+    path = last_run(folder) / "checkpoints" / "last.ckpt"
+    if path.is_file():
+        return torch.load(path, weights_only=True)
+    dcp_to_torch_save(path, folder / TEMPORARY / "whole")
+    tensors = torch.load(folder / TEMPORARY / "whole", weights_only=True)
+    (folder / TEMPORARY / "whole").unlink()
+    return {**read_state(path), "state_dict": tensors["state_dict"], "optimizer_states": [tensors["optimizer_0"]]}
 
 
 def events(folder: Path) -> list[tuple]:
@@ -89,7 +99,17 @@ def assert_nothing_left(folder: Path, others: set[str]) -> None:
     assert not list(folder.rglob("stopped.ckpt"))
     assert not list((folder / TEMPORARY).iterdir())
     assert not processes_of(folder)
-    deadline = time.monotonic() + 10  # other tests' segments come and go
-    while shared_memory() - others and time.monotonic() < deadline:
+    deadline = time.monotonic() + 10  # other programs' segments come and go
+    while (left := _unused(shared_memory() - others)) and time.monotonic() < deadline:
         time.sleep(0.5)
-    assert not shared_memory() - others
+    assert not left
+
+
+def _unused(segments: set[str]) -> set[str]:
+    """Return the segments that no living process has."""
+    used = set()
+    for path in Path("/proc").glob("[0-9]*/maps") if segments else ():
+        with contextlib.suppress(OSError):  # it has ended
+            mapped = path.read_text()
+            used |= {name for name in segments if f"/dev/shm/{name}" in mapped}
+    return segments - used

@@ -138,9 +138,9 @@ def test_what_was_about_to_be_replaced_comes_back(tmp_path, whole, kind):
         shutil.copyfile(whole, aside / "meta.pt")
     else:
         shutil.copyfile(whole, aside)
-    assert restore_replaced(tmp_path) == [path]
-    assert damage(path) is None
-    assert restore_replaced(tmp_path) == []
+    for _ in range(2):  # as two ranks do
+        restore_replaced(tmp_path)
+        assert damage(path) is None
     assert {found.name for found in tmp_path.iterdir()} == {"whole.ckpt", "last.ckpt"}
 
 

@@ -150,12 +150,10 @@ def remove_drafts(*folders: Path) -> list[Path]:
     return removed
 
 
-def restore_replaced(*folders: Path) -> list[Path]:
-    """Bring back what processes have put aside that were killed before the new one was in place; return what it was.
-
-    Every rank may call it.
-    """
-    return [path for folder in folders for path in broken_off(folder, SUFFIX) if restore(path)]
+def restore_replaced(*folders: Path) -> None:
+    """Bring back what processes have put aside that were killed before the new one was in place; any rank may do so."""
+    for path in (path for folder in folders for path in broken_off(folder, SUFFIX)):
+        restore(path)
 
 
 @lru_cache

@@ -30,8 +30,7 @@ def last_checkpoint(trainer: Trainer) -> Path | None:
         The checkpoint; None where there is none yet.
     """
     folders = checkpoint_folders(trainer)
-    for old in restore_replaced(*folders):
-        rank_zero_info(f"{old} was about to be replaced, and is back in its place")
+    restore_replaced(*folders)
     if trainer.is_global_zero:
         for draft in remove_drafts(*folders):
             rank_zero_info(f"{draft} was never finished and is removed")

@@ -21,8 +21,7 @@ def put(draft: Path, path: Path) -> None:
     """
     aside = _aside(path)
     if os.path.lexists(path) and (draft.is_dir() or _is_folder(path)):
-        remove(aside)
-        path.rename(aside)
+        _make_room(path, aside)
         try:
             draft.rename(path)
         except OSError:
@@ -59,6 +58,11 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _make_room(path: Path, aside: Path) -> None:
+    remove(aside)
+    path.rename(aside)
 
 
 def _aside(path: Path) -> Path:
