@@ -21,6 +21,7 @@ from mapo.data.loader import PhaseLoader
 RANKS = (*FIT, "--config", str(Path(__file__).with_name("ranks.yaml")))
 SCORED = "mapo.modules.mapo:score_completions"
 LOADED = "mapo.data.loader:PhaseLoader._order"
+LOSS = "mapo.losses.clipped:clipped_surrogate"
 IMPATIENT = ("--trainer.strategy.timeout", "0:00:20")  # how long ranks wait for each other
 GONE = "gives no sign of life"
 
@@ -73,11 +74,20 @@ def test_the_rank_where_the_others_met_may_be_the_one_that_is_killed(forks, undi
 
 
 @thorough
+def test_a_rank_that_fails_over_its_data_before_the_run_is_named(forks, tmp_path, inject):
+    with inject("one of two ranks raises before the run"):
+        moment = Moment("mapo.data.base:PromptDataModule.setup", 1)
+        assert forks.run_ranks(tmp_path, *RANKS, moment=moment, happens="raise") == [2, 1]
+        assert_named(tmp_path, 1, "failed: ValueError: no reward today", by=0)
+
+
+@thorough
 @pytest.mark.parametrize(
     ("fault", "moment", "happens", "reason", "codes"),
     [
         ("loops for ever in a reward", Moment(SCORED, 2), "loop", "has had others wait for", [2, 2]),
         ("loops for ever over its data", Moment(LOADED, 1), "loop", "has had others wait for", [2, 2]),
+        ("loops for ever in the loss", Moment(LOSS, 2), "loop", "has had others wait for", [2, 2]),
         ("is stopped (SIGSTOP)", Moment(SCORED, 2), int(signal.SIGSTOP), "no sign of life", [2, -signal.SIGKILL]),
     ],
 )
