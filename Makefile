@@ -5,7 +5,7 @@ VENV_VLLM ?= .venv-vllm
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: ablation demo test test-faults check fast docs figures test-vllm clean
+.PHONY: ablation demo test test-faults soak check fast docs figures test-vllm clean
 
 demo: $(VENV)/.installed  ## the main job: a tiny vision-language model learns to read areas and perimeters
 	$(BIN)/python -m mapo fit --config configs/mapo_tiny.yaml
@@ -18,6 +18,9 @@ test: check  ## everything: linters, tests, doctests, notebooks, the README's co
 
 test-faults: $(VENV)/.installed  ## every fault as often as the tests hold it, and a table of what came of them (under 20 minutes)
 	OMP_NUM_THREADS=1 MAPO_FAULTS=all $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/faults
+
+soak: $(VENV)/.installed  ## 2,000 phases of the built-in model: memory, files, threads and children stay flat (about ten minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak
 
 check: $(VENV)/.installed  ## linters, types and layers
 	$(BIN)/ruff check .
