@@ -44,7 +44,8 @@ def test_two_ranks_that_are_killed_go_on_with_their_shards(forks, tmp_path_facto
             stack.enter_context(inject(f"kill -9 of two ranks with shards: {place}", times))
         for place, rank, moment in KILLS:
             codes = forks.run_ranks(folder, *SHARDED, rank=rank, moment=moment, together=True)
-            assert codes == [-signal.SIGKILL] * 2, (place, said(folder))
+            assert codes[rank] == -signal.SIGKILL, (place, said(folder))
+            assert all(codes)  # the other one may notice, and end, before it is killed
             assert bool(list(folder.rglob(".last.ckpt.replaced"))) == (place == "old shards put aside")
         assert forks.run_ranks(folder, *SHARDED) == [0, 0], said(folder)
         assert_nothing_lost(folder, undisturbed)
