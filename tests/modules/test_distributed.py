@@ -81,6 +81,7 @@ def sharded(both, tmp_path_factory, tiny_lm_path):
         | {
             "figures": run("figures"),
             "half": run("resumed", "fsdp2, one file", max_steps=4),
+            "half in parts": run("resumed", max_steps=4),
             "half of adapters": run("adapters", max_steps=4, **TWICE),
             "continued": run("resumed", ckpt_path=single["half"]["last"]),
             "continued adapters": run("adapters", ckpt_path=single["half of adapters"]["last"], **TWICE),
@@ -94,6 +95,7 @@ def sharded(both, tmp_path_factory, tiny_lm_path):
         folder / "alone",
         {
             "continued": run("resumed", "auto", ckpt_path=per_rank[0]["half"]["last"]),
+            "continued parts": run("resumed", "fsdp2, Lightning's own", ckpt_path=per_rank[0]["half in parts"]["last"]),
             "continued adapters": run("adapters", "fsdp2, Lightning's own", ckpt_path=parts, **TWICE),
         },
     )
@@ -178,12 +180,15 @@ def test_a_phase_without_anything_to_train_on_still_counts(both):
         assert spotty["logs"][2]["train/valid_share"] == 0
 
 
-@pytest.mark.parametrize(("run", "whole", "first"), [("continued", "whole", 4), ("continued adapters", "adapters", 2)])
+@pytest.mark.parametrize(
+    ("run", "whole", "first"),
+    [("continued", "whole", 4), ("continued parts", "whole", 4), ("continued adapters", "adapters", 2)],
+)
 def test_checkpoints_of_parts_and_of_whole_weights_go_on_as_the_other(both, sharded, run, whole, first):
     """One process goes on from the single file of two ranks, one rank from their folder, and two from one's file."""
     per_rank, alone = sharded
     expected = both[0][whole]
-    for resumed in (*(rank[run] for rank in per_rank), alone[run]):
+    for resumed in (seen[run] for seen in (*per_rank, alone) if run in seen):
         assert_same_figures(expected["logs"][first:], resumed["logs"])
         assert resumed["validations"] == expected["validations"][first // 2 :]
         torch.testing.assert_close(resumed["weights"], expected["weights"], **WEIGHTS)
