@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import DefaultHelpFormatter, Namespace, set_parsing_settings
+from jsonargparse._paths import PathError  # public nowhere
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -281,7 +282,7 @@ def run(arguments: Sequence[str]) -> None:
         )
     except UsageError as error:
         refuse(explain(str(error), arguments, error.options, _component_classes()))
-    except (RolloutError, MisconfigurationException, ValueError) as error:
+    except (RolloutError, MisconfigurationException, ValueError, PathError) as error:
         words = None if debugging() else _of_arguments(error, arguments)
         if words is None:
             raise
@@ -290,6 +291,8 @@ def run(arguments: Sequence[str]) -> None:
 
 def _of_arguments(error: Exception, arguments: Sequence[str]) -> str | None:
     """Return what the parser or Lightning refuses, in words; None for what others raise."""
+    if isinstance(error, PathError):  # config.yaml of the run
+        return f"{error}; let this user in, or name another place"
     if not isinstance(error, ValueError):
         return str(error)
     if isinstance(error, UnicodeDecodeError):
