@@ -53,7 +53,7 @@ def assert_one_line(code: int, text: str) -> None:
     *_, last = text.splitlines()
     assert code == 2, text
     assert last.startswith("mapo: error: ")
-    assert re.search("cannot be written|File too large|Permission denied|No space left", last)
+    assert re.search("cannot be written|File too large|Permission denied|not writable|No space left", last)
     assert re.search("[Mm]ake room|let this user in", last)
     assert "Traceback" not in text
 
