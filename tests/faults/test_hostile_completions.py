@@ -59,6 +59,8 @@ def rewards(fake_library):
     sets += ([LabelMatch(require_boxed=False)], [ReasoningGymScore(timeout=1.0)])
     for components in sets:  # starts the workers
         score_completions(components, [[as_completion(Hostile("", r"\boxed{x < 2}", "x > 3", ()), 0)]])
+    for reward in itertools.chain(*sets):
+        failures_of(reward).clear()
     yield sets
     for reward in itertools.chain(*sets):
         reward.close()

@@ -295,3 +295,11 @@ def test_the_defaults_are_the_papers():
         True,
         True,
     )
+
+
+@pytest.mark.parametrize(("boxed", "most"), [(True, 1000), (False, 20_000)])
+def test_a_longer_answer_names_no_class(boxed, most):
+    for length, earned in ((most, 1.0), (most + 1, 0.0), (1_000_000, 0.0)):
+        answer = "sadness".rjust(length, ".")
+        text = f"\\boxed{{{answer}}}" if boxed else f"</think>{answer}"
+        assert score(text, reward=LabelMatch(labels=MIKELS, require_boxed=boxed)) == earned

@@ -13,6 +13,7 @@ from mapo.rewards.boxed import last_boxed
 from mapo.rewards.choices import choices_of
 from mapo.types import Completion, Prompt
 
+_MAX_CHARACTERS = {True: 1000, False: 20_000}  # of an answer in a box and without one; longer ones name no class
 _MARKS = re.compile(r"[\s_*`]+")
 _DENIAL = re.compile(
     r"\b(?:not|no|non|never|neither|nor|none|without|cannot|hardly|rather than|instead of|anything but|other than"
@@ -36,8 +37,9 @@ class LabelMatch(Reward):
     The answer is the content of the last ``\boxed{…}``. Where the classes are known (``labels``, or the row's
     ``choices``) it may be wrapped in words ("The emotion is sadness, because …"), and, with ``choices``, be a letter;
     an answer that names two classes, by letter or by text, or denies one, is wrong. Where they are not, the answer must
-    be the class, in any case and punctuation. A row's ``graded_by`` says which of letter and text must be there, its
-    ``aliases`` map other spellings to classes.
+    be the class, in any case and punctuation. An answer of more than 1,000 characters (20,000 without a box) names
+    none. A row's ``graded_by`` says which of letter and text must be there, its ``aliases`` map other spellings to
+    classes.
 
     Raises:
         ValueError: When ``labels`` is empty or repeats a class, or a row's answer is not one of the classes.
@@ -87,9 +89,8 @@ class LabelMatch(Reward):
 
     def _text(self, text: str) -> str | None:
         boxed = last_boxed(text)
-        if boxed is None and not self.require_boxed:
-            return text.rpartition("</think>")[2]
-        return boxed
+        answer = text.rpartition("</think>")[2] if boxed is None and not self.require_boxed else boxed
+        return answer if answer is not None and len(answer) <= _MAX_CHARACTERS[boxed is not None] else None
 
 
 def named_label(
