@@ -187,7 +187,7 @@ def completions(seed: int) -> Iterator[Hostile]:
     """Yield completions without end."""
     rng = Random(seed)
     # What computer algebra does not finish costs its whole deadline, and a megabyte a second: few of these.
-    kinds = {_near: 54, _soup: 20, _deep: 2, _huge: 1, _scripts: 10, _shown: 12, _long: 0.1}
+    kinds = {_near: 54, _soup: 20, _deep: 1, _huge: 0.5, _scripts: 10, _shown: 12, _long: 0.1}
     while True:
         (kind,) = rng.choices(list(kinds), weights=list(kinds.values()))
         gold = rng.choice(answers())
@@ -195,6 +195,11 @@ def completions(seed: int) -> Iterator[Hostile]:
         gold = rng.choice(choices) if choices else gold
         answer = kind(rng, gold)
         yield Hostile(kind.__name__.strip("_"), _framed(rng, answer), gold, choices)
+
+
+def as_json_has_it(text: str) -> str:
+    """Return a text with two halves of a character that stand side by side as that character, as JSON does."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 @cache

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from fake_reasoning_gym import fake_library
-from hostile_text import Hostile, completions
+from hostile_text import Hostile, as_json_has_it, completions
 from injection import NOTE, THOROUGH
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -51,12 +51,13 @@ def share_of_letters(completions, **_):
 
 
 @pytest.fixture
-def rewards(fake_library):
-    """Return the components in sets of which each has one accuracy."""
+def rewards(fake_library, seed):
+    """Return the components in sets of which each has one accuracy; those with other workers for every second seed."""
     limits = {"timeout": 1.0, "memory_mb": MEMORY_MB, "num_workers": 1}
     formal = [ThinkFormat(), LengthCredit(0.1, limit=50), FunctionReward(f"{__name__}.share_of_letters", weight=0.1)]
-    sets = ([MathAnswer(**limits), *formal], [MathAnswer(rule="mathruler", **limits)], [LabelMatch()])
-    sets += ([LabelMatch(require_boxed=False)], [ReasoningGymScore(timeout=1.0)])
+    sets = [[MathAnswer(**limits), *formal], [LabelMatch()], [LabelMatch(require_boxed=False)]]
+    if seed % 2 == 0:
+        sets += [[MathAnswer(rule="mathruler", **limits)], [ReasoningGymScore(timeout=1.0)]]
     for components in sets:  # starts the workers
         score_completions(components, [[as_completion(Hostile("", r"\boxed{x < 2}", "x > 3", ()), 0)]])
     for reward in itertools.chain(*sets):
@@ -185,7 +186,7 @@ class Logs:
             assert len(lines) == len(self.texts)
             for line, text in zip(lines, self.texts, strict=True):
                 row = json.loads(line)
-                assert row["text"] == text
+                assert row["text"] == as_json_has_it(text)
                 assert row["reward"] is not None
                 assert math.isfinite(row["reward"])
                 assert not any(is_control(character) for character in line)
