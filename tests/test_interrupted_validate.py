@@ -69,7 +69,7 @@ def whole(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("signal", "code"), [("SIGKILL", -9), ("SIGINT", 1), ("SIGTERM", 0)])
+@pytest.mark.parametrize(("signal", "code"), [("SIGKILL", -9), ("SIGINT", 130), ("SIGTERM", 0)])
 def test_killed_half_way_and_started_again_it_ends_with_the_same_files(whole, tmp_path, signal, code):
     folder = prepare(tmp_path)
     environment = os.environ | {"STOP_BY": signal, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

@@ -69,6 +69,7 @@ class Resumed(Interruptible):
     def __init__(self) -> None:
         super().__init__()
         self.last_resumed, self.actor = 0, SimpleNamespace(gathered=False)
+        self.rollout = SimpleNamespace(rest=lambda: None)
 
     def begin_evaluation(self) -> None:
         pass

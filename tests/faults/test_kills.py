@@ -45,7 +45,7 @@ FEW = [
 # Between phases, in the middle of a rollout, and before an update.
 TOLD = [
     Moment("mapo.callbacks.json_lines:JsonLines.append", 3),
-    Moment("mapo.rollout.completing:Completing._draw", 20),
+    Moment("mapo.rollout.completing:Completing._draw", 110),
     Moment("mapo.modules.mapo:score_completions", 2),
 ]
 CHAIN = 5  # kills of one run
@@ -108,7 +108,8 @@ def test_sigterm_saves_and_leaves_with_code_0(forks, undisturbed, tmp_path, inje
         for moment in TOLD:
             assert forks.run(tmp_path, *FIT, moment=moment, sent=signal.SIGTERM) == 0
         said = (tmp_path / "output.txt").read_text()
-        assert said.count("SIGTERM: everything is in") == 3
+        # In the validation that comes first there is nothing to save but its answers.
+        assert said.count("SIGTERM: everything is in") + said.count("validate was broken off") == 3, said
         assert forks.run(tmp_path, *FIT) == 0, said
         assert_nothing_lost(tmp_path, undisturbed)
         assert not list(tmp_path.rglob("stopped.ckpt"))
