@@ -38,7 +38,7 @@ from mapo.types import Completion, EncodedPrompt, Prompt, Rollouts, Scores
 
 __all__ = ["fake_library"]
 
-SEEDS, NUM = ((0, 1, 2, 3), 5000) if THOROUGH else ((0,), 1000)
+SEEDS, NUM = ((0, 1, 2, 3), 5000) if THOROUGH else ((0,), 300)
 BATCH = 100
 SECONDS = 20.0  # for one completion by all rewards, on a busy machine
 MEMORY_MB = 1024  # of a worker: its limit
