@@ -51,6 +51,7 @@ class CompletionsTable(Callback):
         self._fitting = False
         self._files: dict[Path, JsonLines] = {}
         self._cursors: dict[str, Cursor] = {}
+        self._settled: dict[Path, Cursor] | None = None  # before the validation that is running
         self._shown: dict[tuple[str, str], list[EvaluationRecord]] = {}
 
     @override
@@ -89,6 +90,10 @@ class CompletionsTable(Callback):
     # -- validation, test, prediction ----------------------------------------------------------------------------------
 
     @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._settled = {path: file.cursor for path, file in self._files.items()}
+
+    @override
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
@@ -109,6 +114,7 @@ class CompletionsTable(Callback):
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._settled = None
         self._show_evaluation(trainer)
 
     @override
@@ -170,8 +176,12 @@ class CompletionsTable(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        """Return how far the files of every rank are written; every rank must call it."""
-        written = {path.name: list(file.cursor) for path, file in self._files.items() if path.parent == self._folder}
+        """Return how far the files of every rank are written; every rank must call it.
+
+        A validation that is broken off is run again on resume: its rows are not counted.
+        """
+        cursors = {path: file.cursor for path, file in self._files.items()} if self._settled is None else self._settled
+        written = {path.name: list(cursor) for path, cursor in cursors.items() if path.parent == self._folder}
         return {"cursors": {name: cursor for files in gather(written) for name, cursor in files.items()}}
 
     @override
