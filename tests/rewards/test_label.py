@@ -235,7 +235,7 @@ def test_a_class_may_be_written_with_underscores():
 
 def test_a_megabyte_of_text_is_read_in_time_linear_in_it():
     for filler in ("a ", "(", "is ", "sadness ", "no-", "surprise pleasant ", "\\text{"):
-        named(filler * (1_000_000 // len(filler)), "sadness", MIKELS)
+        assert named(filler * (1_000_000 // len(filler)), "sadness", MIKELS) in (0.0, 1.0)
 
 
 def test_the_last_box_counts_and_an_answer_outside_does_not():
