@@ -48,6 +48,18 @@ def test_a_rank_that_works_is_broken_off_with_the_reason_of_another(quick, capfd
     assert "rank 0 stops, because rank 1" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("exception", [SystemExit(0), ValueError("no reward today")])
+def test_nothing_is_in_the_store_any_more_when_the_process_ends(exception, quick, monkeypatch):
+    """A thread that is would be unwound through C++ frames as Python finalizes, and abort the process."""
+    monkeypatch.setattr(rank_failure, "_HEARD", 0.1)
+    first = RankWatch()
+    first.watch(HashStore(), rank=0, world_size=2, run=0)
+    threads = list(first._threads)
+    assert all(thread.is_alive() for thread in threads)
+    first.on_exception(None, None, exception)
+    assert not any(thread.is_alive() for thread in threads)
+
+
 def test_what_follows_from_a_failure_is_not_taken_for_its_reason(monkeypatch):
     monkeypatch.setattr(rank_failure, "_HEARD", 0.0)
     monkeypatch.setattr(rank_failure, "_TOLD", 0.0)

@@ -89,6 +89,7 @@ class RankWatch(Callback):
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, SystemExit):  # as after SIGTERM, which all ranks obey together
+            self.teardown_watch()
             return
         if self._store is None:  # it fails before its set-up, over its data
             self.setup(trainer, pl_module, "")
@@ -111,7 +112,7 @@ class RankWatch(Callback):
             met = "rank 0 or its launcher, where the ranks had met, has ended without a word"
             first = self._reason or (met if lost else "")
         finally:
-            self._ended.set()
+            self._join()
         if first:
             raise RankFailureError(f"rank {self._rank} stops, because {first}") from exception
 
@@ -121,12 +122,19 @@ class RankWatch(Callback):
 
     def teardown_watch(self) -> None:
         """Look no longer."""
+        self._join()
+        self._store = self._beats = None
+
+    def _join(self) -> None:
+        """End the threads: the others learn that this rank has left, and none is in the store as the process ends.
+
+        One that is there when Python finalizes is unwound through C++ frames, which aborts the process.
+        """
         self._over.set()
         self._ended.set()
-        for thread in self._threads:  # for the others to know that this rank has left, and is not lost
+        for thread in self._threads:
             thread.join(timeout=_HEARD)
         self._threads = []
-        self._store = self._beats = None
 
     def _claim(self, exception: BaseException, because: str) -> str:
         """Say why this rank fails, or because of whom; return what was said first, unless it fails by itself."""
