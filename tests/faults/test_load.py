@@ -27,7 +27,7 @@ def test_large_phases_stay_within_their_bound(inject, tmp_path, name):
     with inject("large run within its memory, progress shown"):
         found = measured(case, case.prompts if THOROUGH else min(case.prompts, 4), tmp_path)
         assert found["peak_mb"] < case.bound_mb, found
-        assert found["progress_lines"] > 0
+        assert found["progress_lines"] > (1 if THOROUGH else 0)  # within the phase, and at its end
 
 
 def measured(case: Case, num: int, folder) -> dict[str, float]:

@@ -29,6 +29,11 @@ class PlainBar(Tqdm):
             self._write()
         return True
 
+    def remark(self) -> None:
+        """Write a line for what is said at its end, if one is due."""
+        if time.monotonic() - self._written_at >= self.seconds_per_line:
+            self._write()
+
     def clear(self, nolock: bool = False) -> None:
         """Do nothing: what was written stays."""
 

@@ -11,15 +11,18 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from typing_extensions import override
 
+from mapo.callbacks.phase_stages import PhaseStages
 from mapo.callbacks.phases import phases_finished, phases_planned, step_name
 from mapo.callbacks.plain_bar import PlainBar
 from mapo.callbacks.set_metrics import FIGURES, percent, set_metrics
+from mapo.functional.stages import watch_stages
 from mapo.modules.interruptible import Interruptible
 from mapo.modules.startup import evaluation_names
 
 _BAR = "{desc} |{bar:10}| {n_fmt}/{total_fmt} {unit}, {remaining} left, {elapsed} elapsed{postfix}"
 _LINE = "{desc}: {n_fmt}/{total_fmt} {unit}, {remaining} left, {elapsed} elapsed{postfix}"
 _WITHOUT_TOTAL = "{desc}: {n_fmt} {unit}, {elapsed} elapsed{postfix}"
+_SECONDS_PER_STAGE = 1.0  # in a terminal
 _MIN_COLUMNS = 100  # of a terminal with room for a bar beside the words
 
 
@@ -32,7 +35,7 @@ class PhaseProgressBar(TQDMProgressBar):
     In a terminal it is a bar, in a narrow one its words alone. Elsewhere (a log file, a pipe, CI) it writes a plain
     line for the first phase, the last one, and in between at most one every ``seconds_per_line``; a quick evaluation
     writes none. Time left follows the average pace of this fit so far, validations included, so it is there from the
-    first phase on.
+    first phase on. A phase that takes long says what it does and how far that is.
 
     Args:
         refresh_rate: Phases, or evaluated batches, between two updates; 0 shows nothing.
@@ -60,7 +63,14 @@ class PhaseProgressBar(TQDMProgressBar):
         self.train_progress_bar.set_description_str(f"Epoch {trainer.current_epoch + 1}{epochs}", refresh=False)
 
     @override
+    def on_train_batch_start(self, *_: Any) -> None:
+        if not self.is_disabled:
+            seconds = _SECONDS_PER_STAGE if sys.stdout.isatty() else self.seconds_per_line
+            watch_stages(PhaseStages(self.train_progress_bar, seconds).tell)
+
+    @override
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        watch_stages(None)
         bar, done = self.train_progress_bar, phases_finished(trainer)
         bar.total = phases_planned(trainer)  # known only now where max_steps decides
         bar.bar_format = self._format(bar.total)
@@ -188,6 +198,7 @@ class PhaseProgressBar(TQDMProgressBar):
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        watch_stages(None)
         for bar in (self._val_progress_bar, self._train_progress_bar):
             if bar is not None:
                 bar.close()  # so that messages begin on a line of their own
@@ -209,13 +220,21 @@ class PhaseProgressBar(TQDMProgressBar):
             "bar_format": self._format(total),
         }
         if sys.stdout.isatty():
-            return Tqdm(**arguments)
+            return TerminalBar(**arguments)
         return PlainBar(seconds_per_line=self.seconds_per_line, always=unit != "rows", **arguments)
 
     def _format(self, total: int | None) -> str:
         if total is None:
             return _WITHOUT_TOTAL
         return _BAR if sys.stdout.isatty() and shutil.get_terminal_size().columns >= _MIN_COLUMNS else _LINE
+
+
+class TerminalBar(Tqdm):
+    """A bar that is drawn again for a word at its end, too."""
+
+    def remark(self) -> None:
+        """Draw it."""
+        self.refresh()
 
 
 def phase_figures(metrics: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from mapo.advantages.base import Advantage
 from mapo.advantages.groups import has_signal
 from mapo.advantages.mixed import MixedAdvantage
 from mapo.functional.noise import stream_key
+from mapo.functional.stages import told
 from mapo.losses.aggregation import Aggregation, TokenMean
 from mapo.losses.base import PolicyLoss
 from mapo.losses.clipped import ClippedPolicyLoss
@@ -185,7 +186,7 @@ class MAPOModule(WholeSteps, SetEvaluation):
 
     def generate(self, prompts: Sequence[Prompt], num: int, sampling: Sampling, *, split: str, epoch: int) -> Rollouts:
         """Return ``num`` completions per prompt; the noise depends on the sample alone, not on rank or batch."""
-        encoded = [self.actor.renderer.encode(prompt) for prompt in prompts]
+        encoded = [self.actor.renderer.encode(prompt) for prompt in told(prompts, "prompts read")]
         streams = [stream_key(self.seed, split, epoch, prompt.sample_id, 0) for prompt in prompts]
         return self.rollout.generate(self.actor, encoded, group_size=num, sampling=sampling, streams=streams)
 

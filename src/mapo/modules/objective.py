@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mapo.functional import divergence
+from mapo.functional.stages import told
 from mapo.losses.aggregation import Aggregation
 from mapo.losses.base import PolicyLoss
 from mapo.losses.sampler_correction import SamplerCorrection
@@ -115,7 +116,8 @@ class Objective:
         if self.kl_coef == 0:
             return [list(step) for step in steps]
         with actor.as_reference():
-            return [[self._with_ref_logprobs(actor, rows, temperature) for rows in step] for step in steps]
+            told_steps = [told(step, "micro-batches scored by the reference") for step in steps]
+            return [[self._with_ref_logprobs(actor, rows, temperature) for rows in step] for step in told_steps]
 
     def _with_ref_logprobs(self, actor: PolicyModel, rows: Experience, temperature: float) -> Experience:
         return rows.with_ref_logprobs(actor.score(rows.prompts, rows.token_ids, temperature=temperature).logprobs)

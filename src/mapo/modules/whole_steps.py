@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
 
+from mapo.functional.stages import told
 from mapo.modules import startup
 from mapo.modules.checkpoints import PhaseCheckpoints
 from mapo.modules.micro_batches import Row, even_micro_batches
@@ -162,7 +163,7 @@ class WholeSteps(PhaseCheckpoints):
         """Run one backward pass per loss; the ranks exchange gradients in the last one."""
         awaited = awaited_parameters(self.trainer, self.actor)
         torch.clear_autocast_cache()  # weights cast under no_grad must not serve the update
-        for position, loss in enumerate(losses):
+        for position, loss in enumerate(told(losses, "micro-batches trained")):
             with accumulate(self.trainer, self.actor, not_last=position < len(losses) - 1):
                 self.manual_backward(reach(loss(), awaited))
         if not isinstance(self.trainer.strategy, DeepSpeedStrategy):

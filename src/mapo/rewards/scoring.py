@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mapo.functional.stages import told
 from mapo.rewards.base import Reward
 from mapo.types import Completion, Scores
 
@@ -66,7 +67,7 @@ def score_completions(rewards: Sequence[Reward], groups: Sequence[Sequence[Compl
     if any(len(group) != shape[1] for group in groups):
         raise ValueError(f"groups must be of one size, got {sorted({len(group) for group in groups})}")
     flat = [completion for group in groups for completion in group]
-    values = {reward.name: _values(reward, flat).reshape(shape) for reward in rewards}
+    values = {reward.name: _values(reward, flat).reshape(shape) for reward in told(rewards, "reward components")}
     valid = torch.ones(shape, dtype=torch.bool)
     success = torch.ones(shape, dtype=torch.bool)
     total = torch.zeros(shape, dtype=torch.float64)  # so that weights such as .9 and .1 still make exactly 1

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Literal
 
+from mapo.functional.stages import tell_stage
 from mapo.rewards.verifier_process import Pair, WorkerProcess
 
 _logger = logging.getLogger(__name__)
@@ -90,7 +91,9 @@ class Verifier:
         return [self._verdict(word, pair) for word, pair in zip(words, pairs, strict=True)]
 
     def _work_off(self, pending: deque[Pair], words: list[str]) -> None:
+        left = len(pending)
         while pending or any(worker.is_busy for worker in self._workers):
+            tell_stage("answers compared", len(words) - left, len(words))
             while pending and (roomy := [worker for worker in self._workers if worker.has_room]):
                 roomy.sort(key=lambda worker: not worker.is_ready)  # a replacement may still be starting
                 for worker in roomy[: len(pending)]:
@@ -102,6 +105,7 @@ class Verifier:
                 pending.extendleft(reversed(returned))
                 for pair, word in answered:
                     words[pair.place] = word
+                left -= len(answered)
 
     def _verdict(self, word: str, pair: tuple[str, str]) -> bool | None:
         if word in ("right", "wrong"):

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mapo.functional.noise import token_noise
+from mapo.functional.stages import tell_stage
 from mapo.rollout.abandoning import check_abandoned
 from mapo.rollout.decoder import Decoder
 from mapo.rollout.sampling import draw, token_law
@@ -56,6 +57,7 @@ class Completing:
         while waiting or len(self._rows):
             check_abandoned()
             waiting = self._fill_up(waiting)
+            tell_stage("completions sampled", len(self._final) - len(waiting) - len(self._rows), len(self._final))
             tokens = self._draw()
             tokens = self._drop(tokens, waiting)
             if len(self._rows):

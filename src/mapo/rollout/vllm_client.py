@@ -6,12 +6,13 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import torch
 from PIL import Image
 
+from mapo.functional.stages import tell_stage
 from mapo.policies.chat import as_parts
 from mapo.rollout.base import RolloutError
 from mapo.rollout.vllm_requests import Answer, Request, check_expanded
@@ -50,6 +51,8 @@ class VLLMClient:
         with ThreadPoolExecutor(self._connections) as pool:
             pending = [pool.submit(self._complete, request, model, pixel_limits) for request in requests]
             try:
+                for done, _ in enumerate(as_completed(pending)):
+                    tell_stage("prompts answered", done, len(pending))
                 return [future.result() for future in pending]
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)  # one that failed makes the others useless

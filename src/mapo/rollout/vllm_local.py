@@ -5,7 +5,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+from tqdm import tqdm
+from typing_extensions import override
 
+from mapo.functional.stages import tell_stage
 from mapo.policies.model import PolicyModel
 from mapo.rollout.base import RolloutError
 from mapo.rollout.vllm_process import Enclosure, rank_environment, shut_down
@@ -124,6 +127,22 @@ def _start(arguments: Mapping[str, Any]) -> Any:
     return LLM(**arguments)
 
 
+class _Told(tqdm):
+    """What vLLM takes for its progress bar: told to whoever watches, and not drawn."""
+
+    monitor_interval = 0  # which would be a thread
+
+    @override
+    def display(self, *args: Any, **kwargs: Any) -> bool:
+        return True
+
+    @override
+    def update(self, n: float | None = 1) -> bool | None:
+        drawn = super().update(n)
+        tell_stage("completions sampled", int(self.n), int(self.total))
+        return drawn
+
+
 def _generate(llm: Any, requests: Sequence[Request], shared: bool) -> list[Any]:
     from vllm import SamplingParams
 
@@ -132,7 +151,7 @@ def _generate(llm: Any, requests: Sequence[Request], shared: bool) -> list[Any]:
     if shared:
         asked, own = _asked_by_all(asked)
     parameters = [SamplingParams(**sampling, logprobs=0, detokenize=False) for _, sampling in asked]
-    return llm.generate([prompt for prompt, _ in asked], parameters, use_tqdm=False)[own]
+    return llm.generate([prompt for prompt, _ in asked], parameters, use_tqdm=_Told)[own]
 
 
 def _asked_by_all(asked: list[Any]) -> tuple[list[Any], slice]:
