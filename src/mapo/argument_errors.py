@@ -32,7 +32,12 @@ _WRAPPED = re.compile(r"NestedArg\(key='\w+', val=(?P<value>.*)\)$")
 
 
 def explain(
-    message: str, arguments: Sequence[str], options: Sequence[str], classes: Mapping[str, type] | None = None
+    message: str,
+    arguments: Sequence[str],
+    options: Sequence[str],
+    classes: Mapping[str, type] | None = None,
+    *,
+    complete: str = "configs/mapo_tiny.yaml",
 ) -> str:
     """Return one line about a refused argument.
 
@@ -41,6 +46,7 @@ def explain(
         arguments: The command line, whose ``--config`` files are read again to find the place.
         options: Names of the options of the parser that refused, with dots.
         classes: Classes that YAML may call by their short names.
+        complete: A file with all arguments that have to be given.
 
     Example:
         >>> options = ["config", "model.group_size"]
@@ -62,7 +68,7 @@ def explain(
         return _wrong_value(_join(outer, match["key"]), match["reason"], places, classes)
     if match := _REQUIRED.search(text):
         names = ", ".join("--" + key.partition(".")[2] for key in match["keys"].split(", "))
-        return f"{names} missing; start from a file that has all, such as --config configs/mapo_tiny.yaml"
+        return f"{names} missing; start from a file that has all, such as --config {complete}"
     if match := _CONSTRUCTOR.search(text):
         return match["reason"]
     return text

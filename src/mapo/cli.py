@@ -258,9 +258,10 @@ def differences(stored: Any, given: Any, name: str = "model") -> list[str]:
 def run(arguments: Sequence[str]) -> None:
     """Run one command; a wrong argument ends in one line and exit code 2."""
     model: type[LightningModule] = MAPOModule
+    complete = "configs/mapo_tiny.yaml"
     arguments = list(arguments)
     if arguments[:1] == ["supervised"]:
-        model, arguments = SupervisedModule, arguments[1:]
+        model, arguments, complete = SupervisedModule, arguments[1:], "configs/warm_start_tiny.yaml"
     command = next((argument for argument in arguments if argument in COMMANDS), None)
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # as `python -m` has it: YAML names classes of files in the working folder
@@ -281,7 +282,7 @@ def run(arguments: Sequence[str]) -> None:
             args=arguments,
         )
     except UsageError as error:
-        refuse(explain(str(error), arguments, error.options, _component_classes()))
+        refuse(explain(str(error), arguments, error.options, _component_classes(), complete=complete))
     except (RolloutError, MisconfigurationException, ValueError, PathError) as error:
         words = None if debugging() else _of_arguments(error, arguments)
         if words is None:

@@ -107,6 +107,7 @@ MISTAKES = {
     "a logger that is not installed": ([*FIT, "--trainer.logger=WandbLogger"], "pip install"),
     "a folder below a file": ([*FIT, "--trainer.logger.init_args.save_dir=own.py"], "Not a directory"),
     "no prompts in supervised training": ([*SUPERVISED, "--data.batch_size=0"], "batch_size must be >= 1, got 0"),
+    "nothing to be supervised": (["supervised", "fit"], "such as --config configs/warm_start_tiny.yaml"),
     "a supervised learning rate": ([*SUPERVISED, "--model.optimizer.lr=-1"], "model.optimizer cannot be made"),
     "an unknown command": (["frobnicate"], "invalid choice: 'frobnicate'"),
     "an export without a checkpoint": (["export", "--output", "model"], "required: --ckpt_path"),

@@ -11,25 +11,23 @@ import signal
 import subprocess
 import sys
 import warnings
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar
 
 import torch
-from arithmetic import SHORT, EvenLength, EveryGroup, Sums, make_module
+from arithmetic import SHORT, EveryGroup, Sums, make_module
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch.distributed.tensor import DTensor
 from typing_extensions import override
+from unequal import Early, Faulty, Kinds, Mixed, Reading, Spotty
 
 from mapo.callbacks.certainty import CertaintyDiagnostics
 from mapo.callbacks.completions import CompletionsTable
 from mapo.callbacks.export import HuggingFaceExport
 from mapo.data.grid_rectangles import GridRectangles
 from mapo.data.loader import PhaseLoader
-from mapo.data.plane_figures import PlaneFigures
 from mapo.functional.success_bins import BINS
 from mapo.losses.clipped import ClippedPolicyLoss
 from mapo.modules.dynamic_sampling import DynamicSampling
@@ -37,11 +35,10 @@ from mapo.modules.evaluation import Draws, Evaluation
 from mapo.modules.fsdp2 import FSDP2Strategy
 from mapo.modules.rank_failure import RankFailureError
 from mapo.policies.policy import Lora, Policy
-from mapo.rewards.base import Reward
 from mapo.rewards.math_answer import MathAnswer
 from mapo.rewards.think_format import ThinkFormat
 from mapo.rollout.abandoning import AbandonedError
-from mapo.types import Prompt, Sampling
+from mapo.types import Sampling
 
 # Not Adam: it divides by the gradient's own size, which turns rounding of tiny gradients into whole steps.
 SGD = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.01)
@@ -105,86 +102,6 @@ class Told(Callback):
         except AbandonedError:
             self.given_up = True
             raise
-
-
-@dataclass(frozen=True)
-class Spotty(EvenLength):
-    """Cannot score some samples, and is indifferent to others."""
-
-    unscored: tuple[str, ...] = ()
-    flat: tuple[str, ...] = ()
-
-    @override
-    def __call__(self, completions):
-        earned = zip(completions, super().__call__(completions), strict=True)
-        return [self._value(completion.prompt.sample_id, value) for completion, value in earned]
-
-    def _value(self, sample_id, value):
-        return None if sample_id in self.unscored else 0.5 if sample_id in self.flat else value
-
-
-class Mixed(GridRectangles):
-    """Rectangles, some of them replaced by questions without a picture."""
-
-    def __init__(self, without_picture: tuple[str, ...], **settings) -> None:
-        super().__init__(**settings)
-        self.without_picture = without_picture
-
-    @override
-    def train_prompts(self) -> list[Prompt]:
-        drawn = super().train_prompts()
-        text = PlaneFigures(num_train=len(drawn)).train_prompts()
-        rows = (t if p.sample_id in self.without_picture else p for p, t in zip(drawn, text, strict=True))
-        return [row._replace(sample_id=p.sample_id) for row, p in zip(rows, drawn, strict=True)]
-
-
-@dataclass(frozen=True)
-class Reading(EvenLength):
-    """Answers are the first token modulo 6; a fifth of them cannot be judged."""
-
-    @override
-    def __call__(self, completions):
-        first = [completion.token_ids[:1].tolist() for completion in completions]
-        values = super().__call__(completions)
-        return [None if token and token[0] % 5 == 0 else value for token, value in zip(first, values, strict=True)]
-
-    @override
-    def answer(self, completion):
-        return str(int(completion.token_ids[0]) % 6) if len(completion.token_ids) else None
-
-
-@dataclass(frozen=True)
-class Early(Reward):
-    """Credit for a small first token; a third of them cannot be scored."""
-
-    weight: float = 0.5
-
-    @override
-    def __call__(self, completions):
-        first = [int(completion.token_ids[0]) for completion in completions]
-        return [None if token % 3 == 0 else 1 / (1 + token % 7) for token in first]
-
-
-class Kinds(Sums):
-    """Sums with a category whose values only one of two ranks sees, and a figure of their own."""
-
-    @override
-    def eval_prompts(self):
-        sets = {"near": self._rows(100, 9), "far": self._rows(1000, 4), "lonely": self._rows(2000, 1)}
-        parity = [{"categories": {"place": ["even", "any"] if i % 2 == 0 else "odd"}} for i in range(9)]
-        sets = {
-            name: [p._replace(metadata=m) for p, m in zip(rows, parity, strict=False)] for name, rows in sets.items()
-        }
-        return sets | {"far": [*sets["far"], self.prompt("bad", "1+1=", "")]}
-
-    @property
-    @override
-    def out_of_domain_names(self):
-        return ["far", "lonely"]
-
-    @override
-    def figures(self, name, accuracies):
-        return {"weighted": sum(value / (1 + i) for i, (_, value) in enumerate(sorted(accuracies.items())))}
 
 
 def rank_rows(data, phase: int, rank: int) -> tuple[str, ...]:
@@ -258,20 +175,6 @@ def stopped(folder, path, *, while_sampling=False, **settings):
     module, told = make_module(path, **common(settings)), Told(while_sampling)
     seen = fit(folder, module, Sums(), callbacks=[told, OnExceptionCheckpoint(folder, "stopped")])
     return seen | {"given up": told.given_up}
-
-
-@dataclass(frozen=True)
-class Faulty(EvenLength):
-    """Raises on the last rank, in the second phase."""
-
-    calls: ClassVar[list[int]] = []
-
-    @override
-    def __call__(self, completions):
-        self.calls.append(len(completions))
-        if len(self.calls) == 2 and torch.distributed.get_rank() == 1:
-            raise ValueError("no reward today")
-        return super().__call__(completions)
 
 
 def failing(folder, path, **settings):
@@ -406,7 +309,7 @@ def launch(folder: Path, runs) -> list[dict]:
     job = folder / "job.json"
     job.write_text(json.dumps({"folder": str(folder), "runs": runs}))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__, job]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
     done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-5000:]
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
