@@ -1,10 +1,21 @@
 """A component for a run of the command line: numbers that are not finite, in one place, in some phases."""
 
+import json
+import shutil
+from pathlib import Path
+
 from lightning.pytorch import Callback
 
 from mapo.rewards.math_answer import MathAnswer
 
 WHOLE = MathAnswer.__call__
+
+
+def spoiling(folder: Path, place: str, number: str, phases: list[int]) -> list[str]:
+    """Return the arguments by which a run in a folder gets such numbers."""
+    shutil.copy(__file__, folder)
+    callback = {"class_path": "spoilt.Spoil", "init_args": {"place": place, "number": float(number), "phases": phases}}
+    return [f"--trainer.callbacks+={json.dumps(callback).replace('NaN', '.nan').replace('Infinity', '.inf')}"]
 
 
 class Spoil(Callback):

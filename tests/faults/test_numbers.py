@@ -1,23 +1,17 @@
 """Numbers that are not finite: the step is left out, counted and kept; too many end the run, which then goes on."""
 
-import json
 import math
 import shutil
 from pathlib import Path
 
 import pytest
 from injection import THOROUGH, LossError
+from spoilt import spoiling
 from undisturbed import FIT, assert_nothing_lost, events, last_run
 
 PLACES = ["loss", "gradient", "log_probs"]
 NUMBERS = ["nan", "inf"] if THOROUGH else ["nan"]
 SPOILT = 3  # the phase, from 0
-
-
-def spoiling(folder: Path, place: str, number: str, phases: list[int]) -> list[str]:
-    shutil.copy(Path(__file__).with_name("spoilt.py"), folder)
-    callback = {"class_path": "spoilt.Spoil", "init_args": {"place": place, "number": float(number), "phases": phases}}
-    return [f"--trainer.callbacks+={json.dumps(callback).replace('NaN', '.nan').replace('Infinity', '.inf')}"]
 
 
 def said(folder: Path) -> str:

@@ -14,6 +14,7 @@ import pytest
 from disks import failing, unlock
 from forks import processes_of
 from injection import THOROUGH, LossError
+from spoilt import spoiling
 from undisturbed import CONFIG, FIT, assert_nothing_left, assert_nothing_lost, last_run
 
 from mapo.modules.checkpoint_files import checkpoints_in, damage
@@ -120,6 +121,21 @@ def test_answers_of_a_broken_off_validation(forks, tmp_path, inject, room):
         mine, theirs = (last_run(folder) / "evaluation.jsonl" for folder in (tmp_path, tmp_path / "whole"))
         if mine.read_text() != theirs.read_text():
             raise LossError("other answers")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not THOROUGH, reason="part of make test-faults")
+@pytest.mark.parametrize("room", [10, None], ids=["full", "read-only"])
+def test_a_skipped_step_that_cannot_be_kept(forks, undisturbed, tmp_path, inject, room):
+    spoilt = spoiling(tmp_path, "gradient", "nan", [3])
+    with inject(f"{'read-only folder' if room is None else 'disk full'} while a skipped step is kept"):
+        code = forks.run(tmp_path, *FIT, *spoilt, *failing("mapo.modules.numeric_faults:Fault.write", 1, room))
+        text = said(tmp_path)
+        unlock(tmp_path / "runs")
+        assert_one_line(code, text)
+        for left in tmp_path.glob("runs/tiny/*/faults"):
+            left.rmdir()  # there is nothing in it
+        go_on(forks, tmp_path, undisturbed)
 
 
 @contextlib.contextmanager
