@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from mapo.modules.mapo import MAPOModule
 from mapo.modules.memory import GIB, Layout, MemoryEstimate, estimate
+from mapo.policies.outline import outline
 from mapo.policies.policy import Lora, Policy
 from mapo.rewards.math_answer import MathAnswer
 from mapo.types import Sampling
@@ -55,7 +56,9 @@ def rows() -> Iterator[list[str]]:
     """Yield the cells of the table."""
     for path in MODELS:
         for trained, settings in TRAINED.items():
-            found = [estimate(recipe(path, **settings), 512, layout) for layout in LAYOUTS.values()]
+            module = recipe(path, **settings)
+            shape = outline(module.policy)
+            found = [estimate(module, 512, layout, shape) for layout in LAYOUTS.values()]
             host = f"{found[2].host_bytes / GIB:.0f}"
             yield [path.removeprefix("Qwen/").removesuffix("-Instruct"), trained, *map(cell, found), host]
 

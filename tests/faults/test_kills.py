@@ -34,13 +34,10 @@ PLACES = {
 }
 FEW = [
     ("validation", Moment(VALIDATION, 2)),  # before there is any checkpoint
-    ("rollout", Moment(f"{MODULE}.generate", 3)),
     ("checkpoint half written", Moment("bytes", 1_000_000)),  # of the first one
     ("update", Moment(UPDATE, 2, after=True)),  # the weights have moved
     ("checkpoint renamed", Moment(PUT, 1, after=True)),  # saved, but not yet logged
-    ("reward", Moment("mapo.modules.mapo:score_completions", 1)),
     ("log line", Moment(LINE, 1, after=True)),
-    ("validation", Moment(VALIDATION, 1, after=True)),
 ]
 # Between phases, in the middle of a rollout, and before an update.
 TOLD = [

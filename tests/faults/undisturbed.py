@@ -75,7 +75,8 @@ def assert_same_run(folder: Path, undisturbed: Path) -> None:
     for name in names:
         assert (last_run(folder) / name).read_text() == (last_run(undisturbed) / name).read_text(), name
     logged, expected = events(folder), events(undisturbed)
-    assert Counter(place[:2] for place in logged) == Counter(place[:2] for place in expected)
+    counts, wanted = (Counter(place[:2] for place in found) for found in (logged, expected))
+    assert counts == wanted, f"lacks {wanted - counts}, has {counts - wanted} too many"
     values = [
         {
             (tag, step): value

@@ -28,7 +28,6 @@ from mapo.callbacks.completions import CompletionsTable
 from mapo.callbacks.export import HuggingFaceExport
 from mapo.data.grid_rectangles import GridRectangles
 from mapo.data.loader import PhaseLoader
-from mapo.functional.success_bins import BINS
 from mapo.losses.clipped import ClippedPolicyLoss
 from mapo.modules.dynamic_sampling import DynamicSampling
 from mapo.modules.evaluation import Draws, Evaluation
@@ -70,8 +69,7 @@ class Record(Callback):
             texts = tuple(tuple(completion.token_ids.tolist()) for completion in group)
             self.groups[record.index, encoded.prompt.sample_id] = texts, tuple(advantages.tolist())
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        # Lightning keeps what it was told of a success rate that no group has now; a resumed run was told nothing.
-        logged = {n: v for n, v in figures.items() if n.startswith("train/") and n.rpartition("/")[2] not in BINS}
+        logged = {name: value for name, value in figures.items() if name.startswith("train/")}
         self.logs.append(logged | self.diagnostics.latest)
 
     @override

@@ -26,7 +26,7 @@ def test_impossible_settings_are_refused(settings, message):
 
 
 def test_unknown_path_is_refused_before_weights(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the environment is read once, on import
     with pytest.raises(ValueError, match="nowhere/model"):
         Policy(path="nowhere/model").load_renderer()
 

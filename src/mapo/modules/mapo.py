@@ -38,6 +38,7 @@ from mapo.modules.records import PhaseRecord
 from mapo.modules.self_check import check_first_rollouts
 from mapo.modules.set_evaluation import SetEvaluation
 from mapo.modules.sigterm import StopRequest
+from mapo.modules.stale_figures import forget_figures
 from mapo.modules.statistics import (
     add_pass_statistics,
     add_phase_statistics,
@@ -288,7 +289,9 @@ class MAPOModule(WholeSteps, SetEvaluation):
         """Log the phase's means over all ranks, and where its time went."""
         values = with_effective_share(means.compute(self.sum_over_ranks, self.max_over_ranks))
         tokens = values.pop("completion_tokens") * self.trainer.world_size
-        self.last_means = {f"train/{name}": value for name, value in values.items() if math.isfinite(value)}
+        found = {f"train/{name}": value for name, value in values.items() if math.isfinite(value)}
+        forget_figures(self.trainer, self.last_means.keys() - found.keys())
+        self.last_means = found
         self.log_dict(self.last_means)
         self.log("train/tokens_per_s", tokens / sum(seconds.values()))
         self.log_dict({f"time/{name}_s": value for name, value in seconds.items()})

@@ -109,7 +109,7 @@ class MemoryEstimate:
         return max(0, min(self.rows, free // self.row_bytes))
 
 
-def estimate(module: "MAPOModule", batch_size: int, layout: Layout) -> MemoryEstimate:
+def estimate(module: "MAPOModule", batch_size: int, layout: Layout, shape: Outline | None = None) -> MemoryEstimate:
     """Return what a run takes.
 
     Sources: 16 bytes per trained parameter and their sharding, ZeRO (https://arxiv.org/abs/1910.02054), section 3;
@@ -120,11 +120,12 @@ def estimate(module: "MAPOModule", batch_size: int, layout: Layout) -> MemoryEst
         module: Not loaded.
         batch_size: Prompts of a phase on all ranks.
         layout: Of the run.
+        shape: Of the module's policy, if it has been counted already.
 
     Raises:
         ValueError: The model's configuration cannot be read.
     """
-    shape = outline(module.policy)
+    shape = shape or outline(module.policy)
     sampling, prompts = module.sampling, max(1, batch_size // layout.ranks)
     row = shape.cache_numbers * _compute_bytes(layout)
     cached = sampling.max_completion_tokens + module.policy.max_prompt_tokens / module.group_size
