@@ -8,7 +8,7 @@ from undisturbed import FIT
 
 @pytest.fixture
 def inject(request):
-    """Open the injection of a fault: ``with inject("disk full while a log is written", times=3): ...``."""
+    """Open the injection of a fault: ``with inject("disk full: a log", times=3): ...``."""
 
     def open_injection(fault, times=1):
         return tallied(fault, times, lambda tally: request.node.user_properties.append((PROPERTY, list(tally))))

@@ -80,7 +80,7 @@ class Forks:
 
     def close(self) -> None:
         self._process.stdin.close()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=120)
 
     def _answer(self) -> list[int]:
         line = self._process.stdout.readline()

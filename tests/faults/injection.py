@@ -48,7 +48,7 @@ def tallied(fault: str, times: int, report: Callable[[Tally], None]) -> Iterator
 
 
 def table(tallies: Iterable[Tally]) -> list[str]:
-    """Return the lines of the table: a row per fault, in the order of first appearance.
+    """Return the lines of the table: a row per fault, sorted by name.
 
     Example:
         >>> print(*table([Tally("disk full", 1, 1, 0), Tally("disk full", 2, 0, 2)]), sep="\\n")
@@ -61,5 +61,8 @@ def table(tallies: Iterable[Tally]) -> list[str]:
         sums[fault] = Tally(fault, *(a + b for a, b in zip(before[1:], counts, strict=True)))
     width = max(map(len, [*sums, "fault"]))
     head = f"{'fault':<{width}} | injected | survived | data lost"
-    rows = [f"{t.fault:<{width}} | {t.injected:8,} | {t.survived:8,} | {f'lost: {t.lost}':>9}" for t in sums.values()]
+    rows = [
+        f"{t.fault:<{width}} | {t.injected:8,} | {t.survived:8,} | {f'lost: {t.lost}':>9}"
+        for _, t in sorted(sums.items())
+    ]
     return [head, *rows]

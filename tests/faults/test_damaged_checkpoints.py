@@ -88,7 +88,7 @@ def assert_named_and_replaced(line: str, path: Path) -> None:
 def test_a_damaged_checkpoint_is_refused_by_every_command(run, tmp_path, inject, command):
     times = 1 if not THOROUGH else 4 if command in ("fit", "validate") else 8
     draw = random.Random(command)
-    with inject(f"damaged checkpoint, {command}", times=times):
+    with inject(f"damaged checkpoint: {command}", times=times):
         for how in islice(spoilt(run / "last.ckpt", draw), times):
             line = invoke(tmp_path, *COMMANDS[command], "runs/tiny/version_0/checkpoints/last.ckpt").error
             assert_named_and_replaced(line, run / "last.ckpt")
@@ -97,7 +97,7 @@ def test_a_damaged_checkpoint_is_refused_by_every_command(run, tmp_path, inject,
 
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_not_loaded_by_hand(run, inject):
-    with inject("damaged checkpoint, load_from_checkpoint", times=DRAWN):
+    with inject("damaged checkpoint: load_from_checkpoint", times=DRAWN):
         for how in islice(spoilt(run / "last.ckpt", random.Random(0)), DRAWN):
             with pytest.raises(ValueError, match="is damaged") as refused:
                 MAPOModule.load_from_checkpoint(run / "last.ckpt")
@@ -109,7 +109,7 @@ def test_a_damaged_checkpoint_is_not_loaded_by_hand(run, inject):
 @pytest.mark.parametrize("draw", range(4 if THOROUGH else 1))
 def test_last_passes_over_damaged_checkpoints(forks, run, undisturbed, tmp_path, inject, draw):
     """All that hold the end of the run are damaged: it goes on from an earlier one, to the same end."""
-    with inject("damaged checkpoint, --ckpt_path last"):
+    with inject("damaged checkpoint: --ckpt_path last"):
         chance, steps = random.Random(draw), {}
         for path in checkpoints_in(run):
             steps[path] = torch.load(path, weights_only=True)["global_step"]

@@ -59,7 +59,7 @@ GONE_ON_WITH = {
 REFUSED = {
     "vocabulary": (fewer_words, (), rf"{ANOTHER}\S+embed_tokens\.weight is \(\d+, 96\) there, \(\d+, 96\) here"),
     "architecture": (fewer_layers, (), rf"{ANOTHER}\S+layers\.1\.\S+ is missing, and \d+ more"),
-    "model, full to LoRA": (as_it_is, LORA, rf"{ANOTHER}\S+lora_A\S+ is missing"),
+    "all weights to LoRA": (as_it_is, LORA, rf"{ANOTHER}\S+lora_A\S+ is missing"),
     "batch size": (as_it_is, ("--data.batch_size=4",), r"batch_size"),
     "optimizer": (
         as_it_is,
@@ -96,7 +96,7 @@ def last_line(folder: Path) -> str:
 @pytest.mark.parametrize("what", list(GONE_ON_WITH) if THOROUGH else list(GONE_ON_WITH)[:1])
 def test_a_checkpoint_that_differs_is_gone_on_with_and_says_so(forks, changed, tmp_path, inject, what):
     how, arguments, words = GONE_ON_WITH[what]
-    with inject(f"checkpoint of another {what}"):
+    with inject(f"foreign checkpoint: {what}"):
         changed(how)
         assert forks.run(tmp_path, *RUN, "--ckpt_path", LAST, *arguments) == 0
         assert re.search(words, (tmp_path / "output.txt").read_text())
@@ -106,7 +106,7 @@ def test_a_checkpoint_that_differs_is_gone_on_with_and_says_so(forks, changed, t
 @pytest.mark.parametrize("what", list(REFUSED) if THOROUGH else list(REFUSED)[:1])
 def test_a_checkpoint_that_does_not_fit_is_refused(forks, changed, tmp_path, inject, what):
     how, arguments, words = REFUSED[what]
-    with inject(f"checkpoint of another {what}"):
+    with inject(f"foreign checkpoint: {what}"):
         changed(how)
         assert forks.run(tmp_path, *RUN, "--ckpt_path", LAST, *arguments) == 2
         assert last_line(tmp_path).startswith("mapo: error: ")
@@ -124,7 +124,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(forks, changed, tmp_path, inj
     ids=["LoRA to full", "another rank"],
 )
 def test_adapters_fit_their_own_rank_alone(forks, tmp_path, inject, arguments, words):
-    with inject("checkpoint of other adapters"):
+    with inject("foreign checkpoint: adapters"):
         assert forks.run(tmp_path, *FIT, *LORA, "--trainer.max_epochs=1") == 0, (tmp_path / "output.txt").read_text()
         assert forks.run(tmp_path, *FIT, *arguments) == 2
         assert re.search(f"{ANOTHER}.*{words}", last_line(tmp_path)), last_line(tmp_path)

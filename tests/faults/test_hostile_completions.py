@@ -88,7 +88,7 @@ class Slowest:
 def test_whatever_a_model_writes_is_graded_and_shown(rewards, tmp_path, inject, capfd, caplog, request, seed):
     drawn = itertools.islice(completions(seed), NUM)
     slowest, logs, own = Slowest(), Logs(tmp_path), []
-    with inject("hostile completion: parsed, graded, logged", times=NUM), caplog.at_level(logging.WARNING):
+    with inject("hostile completions", times=NUM), caplog.at_level(logging.WARNING):
         while batch := list(itertools.islice(drawn, BATCH)):
             answers = [as_completion(one, len(logs.texts) + place) for place, one in enumerate(batch)]
             scores = [slowest.measure(rewards, *pair) for pair in zip(batch, answers, strict=True)]

@@ -74,7 +74,7 @@ def asked(tmp_path, renderer):
 
 
 def test_pictures_are_read_and_measured_alike(asked, renderer, inject):
-    with inject("hostile picture: read, or refused in one line", times=len(READ)):
+    with inject("hostile pictures", times=len(READ)):
         for kind, (name, content) in READ.items():
             prompt, length = asked(name, content)
             encoded = renderer.encode(prompt)
@@ -83,7 +83,7 @@ def test_pictures_are_read_and_measured_alike(asked, renderer, inject):
 
 
 def test_pictures_that_cannot_be_read_are_named(asked, renderer, inject):
-    with inject("hostile picture: read, or refused in one line", times=len(REFUSED)):
+    with inject("hostile pictures", times=len(REFUSED)):
         for kind, (name, content, words) in REFUSED.items():
             with pytest.raises(ValueError, match=rf"line-1.*{words}") as told:
                 renderer.encode(asked(name, content)[0])

@@ -158,7 +158,7 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 def test_hostile_rows_load_or_are_refused_in_one_line(inject, tmp_path, renderer):
     chosen = random.Random(0).sample(CASES, len(CASES) // PART)
-    with inject("hostile row: loaded or refused in one line", times=len(chosen)):
+    with inject("hostile rows", times=len(chosen)):
         outcomes = all_outcomes(FAMILIES, chosen, tmp_path, renderer)
         assert min(map(outcomes.count, ("loaded", "refused"))) > len(chosen) / 10
 
@@ -169,7 +169,7 @@ def test_a_picture_whose_name_is_no_text_is_refused(inject, tmp_path):
         Image.new("RGB", (8, 8)).save(tmp_path / label / "1.png")
     Image.new("RGB", (8, 8)).save(os.fsencode(tmp_path / "awe") + b"/\xff\x1b.png", "png")
     with (
-        inject("hostile row: loaded or refused in one line"),
+        inject("hostile rows"),
         pytest.raises(ValueError, match="half a character") as told,
     ):
         ImageFolder(str(tmp_path)).setup("validate")
@@ -179,7 +179,7 @@ def test_a_picture_whose_name_is_no_text_is_refused(inject, tmp_path):
 @pytest.mark.slow
 def test_hostile_rows_of_data_sets_do_so_too(inject, tmp_path, renderer):
     chosen = random.Random(0).sample(SLOW_CASES, len(SLOW_CASES) // SLOW_PART)
-    with inject("hostile row: loaded or refused in one line", times=len(chosen)):
+    with inject("hostile rows", times=len(chosen)):
         all_outcomes(WITH_DATASETS, chosen, tmp_path, renderer)
 
 

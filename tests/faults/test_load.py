@@ -14,7 +14,7 @@ SLACK_MB = 20
 def test_memory_grows_by_little_with_every_evaluated_row(inject, tmp_path):
     case = CASES["100,000 validation rows"]
     assert ROW_MB * case.prompts <= case.bound_mb
-    with inject("large run within its memory, progress shown", times=2):
+    with inject("large runs, memory bounded and progress shown", times=2):
         found = [measured(case, num, tmp_path / str(num)) for num in (FEW, FEW, MANY)]  # the first one imports
         assert found[2]["peak_mb"] - found[1]["peak_mb"] < ROW_MB * (MANY - FEW) + SLACK_MB, found
         assert found[2]["progress_lines"] > 0
@@ -24,7 +24,7 @@ def test_memory_grows_by_little_with_every_evaluated_row(inject, tmp_path):
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.stage == "fit"])
 def test_large_phases_stay_within_their_bound(inject, tmp_path, name):
     case = CASES[name]
-    with inject("large run within its memory, progress shown"):
+    with inject("large runs, memory bounded and progress shown"):
         found = measured(case, case.prompts if THOROUGH else min(case.prompts, 4), tmp_path)
         assert found["peak_mb"] < case.bound_mb, found
         assert found["progress_lines"] > (1 if THOROUGH else 0)  # within the phase, and at its end

@@ -31,7 +31,7 @@ def assert_logs_are_whole(folder: Path, undisturbed: Path) -> None:
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("place", PLACES if THOROUGH else PLACES[:1])
 def test_a_step_is_left_out_counted_and_kept(forks, undisturbed, tmp_path, inject, place, number):
-    with inject(f"{place.replace('_', '-')} not finite in one step"):
+    with inject(f"not finite in one step: {place.replace('_', '-')}"):
         code = forks.run(tmp_path, *FIT, *spoiling(tmp_path, place, number, [SPOILT]))
         assert code == 0, said(tmp_path)
         shares = [value for tag, _, value in events(tmp_path) if tag == "train/skipped_step_share"]
@@ -47,7 +47,7 @@ def test_a_step_is_left_out_counted_and_kept(forks, undisturbed, tmp_path, injec
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES if THOROUGH else ["gradient"])
 def test_too_many_end_the_run_and_what_came_before_goes_on(forks, undisturbed, tmp_path, inject, place):
-    with inject(f"{place.replace('_', '-')} not finite in every step"):
+    with inject(f"not finite in every step: {place.replace('_', '-')}"):
         spoilt = spoiling(tmp_path, place, "nan", list(range(SPOILT, 6)))
         code = forks.run(tmp_path, *FIT, *spoilt, "--model.max_skipped_steps=0")
         assert code not in (0, -9), said(tmp_path)
@@ -62,7 +62,7 @@ def test_too_many_end_the_run_and_what_came_before_goes_on(forks, undisturbed, t
 @pytest.mark.skipif(not THOROUGH, reason="part of make test-faults")
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_reward_that_is_no_number_scores_nothing_and_is_named(forks, undisturbed, tmp_path, inject, number):
-    with inject("reward not finite"):
+    with inject("not finite in one step: reward"):
         assert forks.run(tmp_path, *FIT, *spoiling(tmp_path, "reward", number, [SPOILT])) == 0, said(tmp_path)
         assert f"reward 'math_answer' returned {number} for sample" in said(tmp_path)
         assert_logs_are_whole(tmp_path, undisturbed)

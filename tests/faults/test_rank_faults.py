@@ -50,11 +50,11 @@ def assert_named(folder: Path, rank: int, reason: str, *, by: int) -> None:
 
 def test_a_rank_that_is_killed_or_raises_is_named_and_the_run_goes_on(forks, undisturbed, tmp_path, inject):
     before = shared_memory()
-    with inject("one of two ranks is killed (kill -9)"):
+    with inject("two ranks: one is killed (kill -9)"):
         codes = forks.run_ranks(tmp_path, *RANKS, moment=Moment(SCORED, 2))
         assert codes == [2, -signal.SIGKILL]
         assert_named(tmp_path, 1, GONE, by=0)
-    with inject("one of two ranks raises"):
+    with inject("two ranks: one raises"):
         codes = forks.run_ranks(tmp_path, *RANKS, moment=Moment(SCORED, 1), happens="raise")
         assert codes == [2, 1]
         assert_named(tmp_path, 1, "failed: ValueError: no reward today", by=0)
@@ -65,7 +65,7 @@ def test_a_rank_that_is_killed_or_raises_is_named_and_the_run_goes_on(forks, und
 
 @thorough
 def test_the_rank_where_the_others_met_may_be_the_one_that_is_killed(forks, undisturbed, tmp_path, inject):
-    with inject("the first of two ranks is killed (kill -9)"):
+    with inject("two ranks: the first is killed (kill -9)"):
         codes = forks.run_ranks(tmp_path, *RANKS, rank=0, moment=Moment(SCORED, 2))
         assert codes == [-signal.SIGKILL, 2]
         assert "rank 1 stops, because rank 0 or its launcher, where the ranks had met, has ended" in said(tmp_path)
@@ -75,7 +75,7 @@ def test_the_rank_where_the_others_met_may_be_the_one_that_is_killed(forks, undi
 
 @thorough
 def test_a_rank_that_fails_over_its_data_before_the_run_is_named(forks, tmp_path, inject):
-    with inject("one of two ranks raises before the run"):
+    with inject("two ranks: one raises before the run"):
         moment = Moment("mapo.data.base:PromptDataModule.setup", 1)
         assert forks.run_ranks(tmp_path, *RANKS, moment=moment, happens="raise") == [2, 1]
         assert_named(tmp_path, 1, "failed: ValueError: no reward today", by=0)
@@ -93,7 +93,7 @@ def test_a_rank_that_fails_over_its_data_before_the_run_is_named(forks, tmp_path
 )
 def test_a_rank_that_hangs_is_named(forks, undisturbed, tmp_path, inject, fault, moment, happens, reason, codes):
     before = shared_memory()
-    with inject(f"one of two ranks {fault}"):
+    with inject(f"two ranks: one {fault}"):
         assert forks.run_ranks(tmp_path, *RANKS, *IMPATIENT, moment=moment, happens=happens) == codes
         assert_named(tmp_path, 1, reason, by=0)
         assert forks.run_ranks(tmp_path, *RANKS) == [0, 0], said(tmp_path)
@@ -103,7 +103,7 @@ def test_a_rank_that_hangs_is_named(forks, undisturbed, tmp_path, inject, fault,
 
 @thorough
 def test_rewards_that_are_nan_on_one_rank_train_nothing_and_stop_nobody(forks, tmp_path, inject):
-    with inject("a reward of one of two ranks is NaN"):
+    with inject("two ranks: a reward of one is NaN"):
         moment = Moment("mapo.rewards.think_format:ThinkFormat.__call__", 1, after=True)
         assert forks.run_ranks(tmp_path, *RANKS, moment=moment, happens="nan") == [0, 0], said(tmp_path)
         assert "reward 'think_format' returned nan" in said(tmp_path)
@@ -116,7 +116,7 @@ def test_a_picture_that_only_one_rank_finds_broken_is_named(forks, tmp_path, inj
     data = write_pictures(folder)
     shutil.copytree(folder, undisturbed)
     assert forks.run_ranks(undisturbed, *RANKS, *data) == [0, 0], said(undisturbed)
-    with inject("a picture that only one of two ranks reads is broken"):
+    with inject("two ranks: a broken picture that one reads"):
         picture = folder / f"{last_row_of(folder, rank=1)}.png"
         whole = picture.read_bytes()
         picture.write_bytes(whole[: len(whole) // 2])  # its header says nothing of that

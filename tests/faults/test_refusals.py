@@ -128,13 +128,13 @@ def folder(tmp_path):
 @pytest.mark.parametrize("mistake", list(MISTAKES) if THOROUGH else list(MISTAKES)[:NORMAL])
 def test_a_mistake_is_answered_with_one_line(folder, inject, mistake):
     arguments, words = MISTAKES[mistake]
-    with inject("a mistake on the command line"):
+    with inject("mistakes on the command line"):
         assert words in invoke(folder, *arguments).error
 
 
 @pytest.mark.parametrize("name", ["Broken", "Faulty"] if THOROUGH else ["Broken"])
 def test_a_fault_in_code_of_ones_own_leaves_its_traceback(folder, inject, name):
-    with inject("a fault in code of the user's own"):
+    with inject("mistakes in code of the user's own"):
         outcome = invoke(folder, *reward(f"own.{name}"))
         (kept,) = folder.glob("mapo-traceback-*")
         last = outcome.err.splitlines()[-1]

@@ -41,7 +41,7 @@ def test_two_ranks_that_are_killed_go_on_with_their_shards(forks, tmp_path_facto
     assert forks.run_ranks(undisturbed, *SHARDED) == [0, 0], said(undisturbed)
     with ExitStack() as stack:
         for place, times in reversed(Counter(place for place, *_ in KILLS).items()):
-            stack.enter_context(inject(f"kill -9 of two ranks with shards: {place}", times))
+            stack.enter_context(inject(f"kill -9, two ranks with shards: {place}", times))
         for place, rank, moment in KILLS:
             codes = forks.run_ranks(folder, *SHARDED, rank=rank, moment=moment, together=True)
             assert codes[rank] == -signal.SIGKILL, (place, said(folder))

@@ -83,7 +83,7 @@ def go_on(forks, folder: Path, undisturbed: Path, what: str = "") -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("what", list(FULL) if THOROUGH else list(FULL)[:1])
 def test_a_full_disk(forks, undisturbed, tmp_path, inject, what):
-    with inject(f"disk full while {what} is written"):
+    with inject(f"disk full: {what}"):
         code = forks.run(tmp_path, *FIT, *options(what), *failing(*FULL[what]))
         assert_one_line(code, said(tmp_path))
         go_on(forks, tmp_path, undisturbed, what)
@@ -93,7 +93,7 @@ def test_a_full_disk(forks, undisturbed, tmp_path, inject, what):
 @pytest.mark.skipif(not THOROUGH, reason="part of make test-faults")
 @pytest.mark.parametrize("what", READ_ONLY)
 def test_a_read_only_folder(forks, undisturbed, tmp_path, inject, what):
-    with inject(f"read-only folder while {what} is written"):
+    with inject(f"read-only folder: {what}"):
         code = forks.run(tmp_path, *FIT, *options(what), *failing(*READ_ONLY[what]))
         text = said(tmp_path)
         unlock(tmp_path / "runs")
@@ -108,7 +108,7 @@ def test_answers_of_a_broken_off_validation(forks, tmp_path, inject, room):
     """An evaluation cannot write down its answers; what it had kept is found by the next one."""
     validate = ("validate", "--config", str(CONFIG))
     (tmp_path / "whole").mkdir()
-    with inject(f"{'read-only folder' if room is None else 'disk full'} while answers are kept"):
+    with inject(f"{'read-only folder' if room is None else 'disk full'}: answers of an evaluation"):
         assert forks.run(tmp_path / "whole", *validate) == 0
         fault = failing("mapo.modules.spool:FolderSpool.add", 3, room and 10)
         code = forks.run(tmp_path, *validate, *fault)
@@ -128,7 +128,7 @@ def test_answers_of_a_broken_off_validation(forks, tmp_path, inject, room):
 @pytest.mark.parametrize("room", [10, None], ids=["full", "read-only"])
 def test_a_skipped_step_that_cannot_be_kept(forks, undisturbed, tmp_path, inject, room):
     spoilt = spoiling(tmp_path, "gradient", "nan", [3])
-    with inject(f"{'read-only folder' if room is None else 'disk full'} while a skipped step is kept"):
+    with inject(f"{'read-only folder' if room is None else 'disk full'}: a skipped step"):
         code = forks.run(tmp_path, *FIT, *spoilt, *failing("mapo.modules.numeric_faults:Fault.write", 1, room))
         text = said(tmp_path)
         unlock(tmp_path / "runs")
@@ -156,7 +156,7 @@ def small_disk(folder: Path, size: int):
 @pytest.mark.parametrize("place", range(6))
 def test_a_disk_that_is_full_at_a_random_byte(forks, undisturbed, tmp_path, inject, place):
     size = random.Random(place).randrange(20_000, 20_000_000)
-    with small_disk(tmp_path / "runs", size), inject("disk full at a random byte"):
+    with small_disk(tmp_path / "runs", size), inject("disk full: at a random byte"):
         assert_one_line(forks.run(tmp_path, *FIT), said(tmp_path))
         subprocess.run(["mount", "-o", "remount,size=200m", tmp_path / "runs"], check=True)
         go_on(forks, tmp_path, undisturbed)
