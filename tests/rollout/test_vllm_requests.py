@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from mapo.functional.stages import watch_stages
 from mapo.policies.policy import Policy
 from mapo.rollout.base import RolloutError
 from mapo.rollout.vllm import VLLMEngine
@@ -240,7 +241,11 @@ def server():
 
 def test_completions_come_back_in_the_order_of_their_seeds(server, requests):
     client = VLLMClient(server, timeout_s=10, connections=4)
+    told = []
+    watch_stages(lambda *stage: told.append(stage))
     groups = client.complete([requests[0]] * 3, model="policy", pixel_limits={})
+    watch_stages(None)
+    assert told == [("prompts answered", done, 3) for done in (1, 2, 3)]
     seed = requests[0].sampling["seed"]
     assert [[answer.token_ids.tolist() for answer in group] for group in groups] == [
         [[seed], [seed + 1], [seed + 2]]

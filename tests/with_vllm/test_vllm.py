@@ -12,6 +12,7 @@ from torch import distributed
 pytest.importorskip("vllm", reason="`make test-vllm` runs this in an environment of its own")
 
 from mapo.functional.noise import stream_key
+from mapo.functional.stages import watch_stages
 from mapo.modules.self_check import check_first_rollouts
 from mapo.policies.policy import Lora, Policy
 from mapo.rollout.base import RolloutError
@@ -90,6 +91,18 @@ def test_log_probs_are_the_policys_with_temperature_and_bans(engine, policy, que
     assert check_first_rollouts(policy, rollouts) < 1e-5
     assert not {token for ids in tokens(rollouts) for token in ids} & set(policy.renderer.banned_ids)
     assert len({tuple(ids) for ids in tokens(rollouts)}) > 4  # seeds differ within a group
+
+
+def test_it_tells_how_far_it_is_and_draws_no_bar(engine, policy, questions, capfd):
+    told = []
+    watch_stages(lambda *stage: told.append(stage))
+    try:
+        draw(engine, policy, questions)
+    finally:
+        watch_stages(None)
+    assert told[-1] == ("completions sampled", 16, 16)
+    assert [done for _, done, _ in told] == [4, 8, 12, 16]  # a prompt at a time
+    assert "it/s" not in "".join(capfd.readouterr())
 
 
 def test_banned_tokens_stay_away_where_the_policy_would_love_them(engine, policy, questions):

@@ -51,7 +51,8 @@ class VLLMClient:
         with ThreadPoolExecutor(self._connections) as pool:
             pending = [pool.submit(self._complete, request, model, pixel_limits) for request in requests]
             try:
-                for done, _ in enumerate(as_completed(pending)):
+                for done, future in enumerate(as_completed(pending), start=1):
+                    future.result()  # raises at once if this one has failed
                     tell_stage("prompts answered", done, len(pending))
                 return [future.result() for future in pending]
             finally:
