@@ -1,4 +1,4 @@
-"""Tiny random models in the Hugging Face layout, shared by all tests."""
+"""Tiny random models in the Hugging Face layout, shared by all tests, and the table of faults at their end."""
 
 import logging
 import signal
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from injection import NOTE, PROPERTY, Tally, table
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from PIL import Image
 
@@ -190,3 +191,21 @@ def alone(monkeypatch):
     yield
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what all workers said of the faults that they injected."""
+    reports = [report for key in ("passed", "failed") for report in terminalreporter.stats.get(key, [])]
+    found = [
+        Tally(*value) for r in reports if r.when == "call" for name, value in r.user_properties if name == PROPERTY
+    ]
+    if found:
+        terminalreporter.section("faults")
+        notes = [
+            value
+            for report in reports
+            for name, value in report.user_properties
+            if name == NOTE and report.when == "call"
+        ]
+        for line in [*table(found), *notes]:
+            terminalreporter.write_line(line)

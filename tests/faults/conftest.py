@@ -1,8 +1,8 @@
-"""The table of faults at the end of a run of these tests, gathered from all workers."""
+"""What the tests of faults share; their table is printed by ``tests/conftest.py``."""
 
 import pytest
 from forks import Forks
-from injection import NOTE, PROPERTY, Tally, table, tallied
+from injection import PROPERTY, tallied
 from undisturbed import FIT
 
 
@@ -29,20 +29,3 @@ def undisturbed(forks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     assert forks.run(folder, *FIT) == 0, (folder / "output.txt").read_text()
     return folder
-
-
-def pytest_terminal_summary(terminalreporter):
-    reports = [report for key in ("passed", "failed") for report in terminalreporter.stats.get(key, [])]
-    found = [
-        Tally(*value) for r in reports if r.when == "call" for name, value in r.user_properties if name == PROPERTY
-    ]
-    if found:
-        terminalreporter.section("faults")
-        notes = [
-            value
-            for report in reports
-            for name, value in report.user_properties
-            if name == NOTE and report.when == "call"
-        ]
-        for line in [*table(found), *notes]:
-            terminalreporter.write_line(line)
