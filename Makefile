@@ -16,7 +16,7 @@ ablation: $(VENV)/.installed  ## every method with three seeds, resumable, and t
 test: check  ## everything: linters, tests, doctests, notebooks, the README's commands
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
-test-faults: $(VENV)/.installed  ## every fault as often as the tests hold it, and a table of what came of them
+test-faults: $(VENV)/.installed  ## every fault as often as the tests hold it, and a table of what came of them (under twenty minutes)
 	OMP_NUM_THREADS=1 MAPO_FAULTS=all $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/faults
 
 soak: $(VENV)/.installed  ## 2,000 phases of the built-in model: memory, files, threads and children stay flat (about ten minutes)
