@@ -301,6 +301,8 @@ def _of_arguments(error: Exception, arguments: Sequence[str]) -> str | None:
     raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
     if "jsonargparse" in raised_in:  # a component's constructor has refused
         return explain(str(error), arguments, (), _component_classes())
+    if raised_in[-1] == "seed.py":
+        return f"--seed_everything: {error}"
     return str(error) if "lightning" in raised_in else None
 
 

@@ -70,7 +70,7 @@ MISTAKES = {
         "rows.jsonl is no file that fit wrote",
     ),
     # -- the others
-    "a seed below 0": ([*FIT, "--seed_everything=-1"], "-1 is not in bounds"),
+    "a seed below 0": ([*FIT, "--seed_everything=-1"], "--seed_everything: -1 is not in bounds"),
     "a schedule that cannot be": (
         [*FIT, "--model.lr_scheduler=torch.optim.lr_scheduler.LinearLR", "--model.lr_scheduler.start_factor=0"],
         "model.lr_scheduler cannot be made: Starting multiplicative factor",
