@@ -1,4 +1,4 @@
-"""How far a long piece of work is, told to whoever watches: what does the work need not know whether anybody does."""
+"""How far a long piece of work is, told to whoever watches; the work itself need not know who does."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
